@@ -1,0 +1,159 @@
+#ifndef GYRE_LOOP_CALLBACK_QUEUE_H_
+#define GYRE_LOOP_CALLBACK_QUEUE_H_
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "gyre/loop/callback_node.h"
+#include "gyre/loop/fork_detection.h"
+#include "gyre/loop/mpsc_queue.h"
+#include "gyre/loop/signal_slots.h"
+
+namespace gyre::internal {
+
+// Ends the wait of a sleeping consumer. Any thread. Signal-safe.
+class Waker {
+ public:
+  virtual void wake() noexcept = 0;
+
+ protected:
+  ~Waker() = default;
+};
+
+// The callbacks of one loop: posted by any thread, run by the loop's thread in order of arrival.
+//
+//     other threads, signals --> MpscQueue --+
+//                                            +--> pending_ --> batch_ --> pop
+//     the loop's own thread -----------------+
+//
+// A post from the loop's own thread goes to pending_ directly, after what other threads pushed
+// before it was moved there; so it costs no atomic read-modify-write and the order is still that of
+// arrival over all threads.
+//
+// Owned jointly by the loop and by what has to reach it later (promises): after close it refuses
+// every post and touches nothing of the loop.
+class CallbackQueue {
+ public:
+  // `waker` has to live until close() returned.
+  explicit CallbackQueue(Waker& waker) : waker_(waker), fork_generation_(fork_generation()) {}
+  CallbackQueue(const CallbackQueue&) = delete;
+  CallbackQueue& operator=(const CallbackQueue&) = delete;
+  ~CallbackQueue() = default;
+
+  // Any thread. False: closed, and the callable is destroyed before the return.
+  template <class F, class... A>
+  bool post(CallSite site, F&& f, A&&... a) {
+    return push(new_arena_node(site, std::forward<F>(f), std::forward<A>(a)...));
+  }
+
+  // Any thread. Takes the node over; false: closed, the callable is destroyed, the node freed.
+  bool push(CallbackNode* node) {
+    if (running_here() && !forked()) {
+      push_local(node);
+      return true;
+    }
+    return push_remote(node);
+  }
+
+  // Any thread. Signal-safe. Leaves errno alone.
+  template <class F>
+  bool post_from_signal(F f) {
+    using Node = TypedCallbackNode<Bound<F>>;
+    static_assert(std::is_trivially_copyable_v<F>, "a signal's callback has to be trivially copyable");
+    static_assert(sizeof(F) <= SignalSlots::kCallableBytes, "a signal's callback holds at most 32 bytes");
+    if (queue_.closed() || forked()) return false;
+    void* slot = slots_.take();
+    if (slot == nullptr) return false;
+    auto* node = ::new (slot) Node(CallSite(), CallbackNode::Origin::kSignalSlot, f);
+    return push_from_signal(node);
+  }
+
+  // Any thread. Signal-safe. Leaves errno alone.
+  void request_stop();
+
+  bool closed() const { return queue_.closed(); }
+
+  // True in the thread that runs the loop.
+  bool running_here() const { return running_ == this; }
+
+  // ---- The consumer's side: the loop's thread; or the one that closes it, while nobody runs it.
+
+  // Says which queue this thread runs (nullptr: none), and gives the previous one.
+  static CallbackQueue* set_running(CallbackQueue* queue) { return std::exchange(running_, queue); }
+
+  // Everything posted so far forms the batch, behind what is left of the last one.
+  void begin_batch();
+  CallbackNode* pop() {
+    CallbackNode* node = batch_.first;
+    if (node != nullptr) batch_.first = node->next_node();
+    return node;
+  }
+  // Gives a node's memory back, after its callable was destroyed.
+  void release(CallbackNode* node, NodeReleaser& releaser);
+
+  bool has_work() const { return batch_.first != nullptr || pending_.first != nullptr || !queue_.empty_hint(); }
+
+  // A stop was requested and not yet taken back by clear_stop.
+  bool stop_requested() const { return stop_ || queue_.stop_hint(); }
+  void clear_stop();
+
+  // See MpscQueue. After true, finish_sleep has to follow; it says whether a producer ended the sleep.
+  bool prepare_to_sleep() { return queue_.prepare_to_sleep(); }
+  bool finish_sleep();
+
+  // Refuses every later post, destroys what is queued, unrun, and waits until every producer that
+  // owes a wake-up has written it: after the return the waker is not touched again.
+  void close();
+
+ private:
+  struct List {
+    CallbackNode* first = nullptr;
+    CallbackNode* last = nullptr;
+
+    void append(CallbackNode* from, CallbackNode* to) {
+      if (first == nullptr) {
+        first = from;
+      } else {
+        last->next.set(from);
+      }
+      last = to;
+    }
+  };
+
+  void push_local(CallbackNode* node) {
+    if (!queue_.empty_hint()) [[unlikely]] take_remote();
+    node->next.set(nullptr);
+    pending_.append(node, node);
+  }
+  bool push_remote(CallbackNode* node);
+  bool push_from_signal(CallbackNode* node);
+  void send_wake();
+  void take_remote() { accept(queue_.take_all()); }
+  void accept(const MpscQueue<>::Batch& batch);
+  void discard(CallbackNode* first);
+
+  // A child of fork() shares the loop's kernel objects with its parent: it may not touch them.
+  bool forked() const { return fork_generation_ != fork_generation(); }
+
+  static constinit inline thread_local CallbackQueue* running_ = nullptr;
+
+  MpscQueue<> queue_;
+  alignas(64) List pending_;
+  List batch_;
+  bool stop_ = false;
+  uint64_t wakes_owed_ = 0;  // sleeps that a producer ended; each owes one wake-up
+  Waker& waker_;
+  const uint32_t fork_generation_;
+  // Wake-ups written. Release after the write; pairs with the acquire in close. Also the last thing
+  // that a producer touches.
+  std::atomic<uint64_t> wakes_sent_{0};
+  SignalSlots slots_;
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_CALLBACK_QUEUE_H_

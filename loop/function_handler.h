@@ -1,0 +1,51 @@
+#ifndef GYRE_LOOP_FUNCTION_HANDLER_H_
+#define GYRE_LOOP_FUNCTION_HANDLER_H_
+
+#include <unistd.h>
+
+#include <memory>
+#include <utility>
+
+#include "gyre/loop/callback.h"
+#include "gyre/loop/handler_table.h"
+
+namespace gyre::internal {
+
+// A user's function as the handler of an fd. On the heap; deletes itself when it is released.
+class FunctionHandler final : public EventHandler {
+ public:
+  explicit FunctionHandler(FdHandler handler) : handler_(std::move(handler)) {}
+
+  void handle_events(int fd, uint32_t events) override { handler_(fd, events); }
+  void released() override { delete this; }
+  void close_fd(int fd) override { ::close(fd); }
+
+ private:
+  FdHandler handler_;
+};
+
+// The same for an object that has an fd; it is kept as long as it is registered.
+template <class T, class H>
+class ObjectHandler final : public EventHandler {
+ public:
+  ObjectHandler(std::shared_ptr<T> object, H handler)
+      : object_(std::move(object)), handler_(std::move(handler)) {}
+
+  void handle_events(int, uint32_t events) override { handler_(object_, events); }
+  void released() override { delete this; }
+  void close_fd(int fd) override {
+    if constexpr (requires(T& object) { object.close(); }) {
+      static_cast<void>(object_->close());
+    } else {
+      ::close(fd);
+    }
+  }
+
+ private:
+  std::shared_ptr<T> object_;
+  H handler_;
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_FUNCTION_HANDLER_H_

@@ -1,0 +1,101 @@
+#ifndef GYRE_LOOP_HANDLER_TABLE_H_
+#define GYRE_LOOP_HANDLER_TABLE_H_
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "gyre/loop/poller/poller.h"
+
+namespace gyre::internal {
+
+// Who is told of an fd's events.
+class EventHandler {
+ public:
+  virtual void handle_events(int fd, uint32_t events) = 0;
+
+  // The registration has ended and no call of this handler is on the stack any more: the last call,
+  // in which the handler may delete itself.
+  virtual void released() = 0;
+
+  // The loop is closed together with its fds.
+  virtual void close_fd(int fd) = 0;
+
+ protected:
+  ~EventHandler() = default;
+};
+
+// fd to handler. Each registration has a generation, which its events carry: an event that was
+// fetched for an earlier registration of the same number finds another generation and is dropped.
+// Handlers that are removed are released later, by release_removed(). Loop thread only.
+class HandlerTable {
+ public:
+  struct Registration {
+    EventHandler* handler = nullptr;  // nullptr: none
+    uint32_t generation = 0;
+    uint32_t interest = PollEvents::kNone;
+    Trigger trigger = Trigger::kLevel;
+  };
+
+  // What an fd's events carry: the fd below, the generation above.
+  static uint64_t token(int fd, uint32_t generation) {
+    return static_cast<uint64_t>(generation) << 32 | static_cast<uint32_t>(fd);
+  }
+
+  // nullptr: nothing is registered for fd.
+  Registration* find(int fd) {
+    if (static_cast<size_t>(fd) >= table_.size() || table_[fd].handler == nullptr) return nullptr;
+    return &table_[fd];
+  }
+  Registration* find_token(uint64_t token, int* fd) {
+    *fd = static_cast<int>(token & 0xffffffff);
+    Registration* registration = find(*fd);
+    return registration != nullptr && registration->generation == token >> 32 ? registration : nullptr;
+  }
+
+  // The generation for a registration to come. 2^32 of them have to pass between an event's fetch and
+  // its dispatch before one is mistaken for another.
+  uint32_t next_generation() { return ++generation_; }
+
+  void insert(int fd, const Registration& registration) {
+    if (static_cast<size_t>(fd) >= table_.size()) table_.resize(fd + 1);
+    table_[fd] = registration;
+    ++size_;
+  }
+
+  void remove(int fd) {
+    removed_.push_back(std::exchange(table_[fd].handler, nullptr));
+    --size_;
+  }
+
+  size_t size() const { return size_; }
+
+  // Only while no handler runs. A handler's destructor may remove others.
+  void release_removed() {
+    while (!removed_.empty()) {
+      EventHandler* handler = removed_.back();
+      removed_.pop_back();
+      handler->released();
+    }
+  }
+
+  // Removes every registration, after `visit(fd, handler)`.
+  template <class Visit>
+  void clear(Visit&& visit) {
+    for (size_t fd = 0; fd < table_.size(); ++fd) {
+      if (table_[fd].handler == nullptr) continue;
+      visit(static_cast<int>(fd), *table_[fd].handler);
+      if (table_[fd].handler != nullptr) remove(static_cast<int>(fd));
+    }
+  }
+
+ private:
+  std::vector<Registration> table_;
+  std::vector<EventHandler*> removed_;
+  size_t size_ = 0;
+  uint32_t generation_ = 0;
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_HANDLER_TABLE_H_

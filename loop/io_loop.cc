@@ -1,0 +1,294 @@
+#include "gyre/loop/io_loop.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_format.h"
+#include "gyre/loop/errno_status.h"
+
+namespace gyre {
+namespace {
+
+using internal::CallbackNode;
+using internal::CallbackQueue;
+
+constexpr uint32_t kKnownEvents = IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR;
+
+// Says when a batch has taken its time, without a look at the clock for each callback: the looks
+// come as often as the callbacks so far have been slow.
+class TimeSlice {
+ public:
+  TimeSlice(const MonotonicClock& clock, IOLoop::Duration limit)
+      : clock_(clock), limit_(limit), start_(clock.now()) {}
+
+  // To be asked after each callback.
+  bool over() {
+    ++done_;
+    if (--until_look_ > 0) return false;
+    const IOLoop::Duration elapsed = clock_.now() - start_;
+    if (elapsed >= limit_) return true;
+    const IOLoop::Duration average = std::max(elapsed / done_, IOLoop::Duration(1));
+    until_look_ = std::clamp<int64_t>((limit_ - elapsed) / average / 4, 1, kMaxUnwatched);
+    return false;
+  }
+
+ private:
+  // What a run of fast callbacks may hide of slow ones behind it.
+  static constexpr int64_t kMaxUnwatched = 64;
+
+  const MonotonicClock& clock_;
+  const IOLoop::Duration limit_;
+  const IOLoop::TimePoint start_;
+  int64_t done_ = 0;
+  int64_t until_look_ = 1;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<IOLoop>> IOLoop::create(IOLoopOptions options) {
+  internal::watch_forks();
+  if (options.make_current.value_or(false) && current(/*instance=*/false) != nullptr) {
+    return absl::AlreadyExistsError("make_current: this thread has a current loop already");
+  }
+  absl::StatusOr<Backend> backend = resolve_backend(options.backend);
+  if (!backend.ok()) return backend.status();
+  absl::StatusOr<std::unique_ptr<Poller>> poller =
+      options.poller_factory ? options.poller_factory() : create_poller(*backend);
+  if (!poller.ok()) return poller.status();
+  std::unique_ptr<IOLoop> loop(new IOLoop(options, *backend, std::move(*poller)));
+  if (options.make_current.value_or(current(/*instance=*/false) == nullptr)) {
+    if (absl::Status status = loop->make_current(); !status.ok()) return status;
+  }
+  return loop;
+}
+
+absl::Status IOLoop::check_usable(const char* what) const {
+  if (internal::fork_generation() != fork_generation_) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: loop \"%s\" belongs to the parent process; make one after fork()", what, name_));
+  }
+  if (closed()) {
+    return absl::FailedPreconditionError(absl::StrFormat("%s: loop \"%s\" is closed", what, name_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status IOLoop::start() {
+  if (absl::Status status = check_usable("start"); !status.ok()) return status;
+  if (!affinity_.try_run()) {
+    return absl::FailedPreconditionError(absl::StrFormat("start: loop \"%s\" runs already", name_));
+  }
+  IOLoop* const previous_current = current(/*instance=*/false);
+  absl::Status status = make_current();
+  CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
+  if (!queue_->stop_requested()) {
+    busy_since_ = clock_.now();
+    while (iterate()) {
+    }
+    status = std::exchange(poll_failure_, absl::OkStatus());
+  }
+  queue_->clear_stop();
+  CallbackQueue::set_running(previous_running);
+  if (previous_current != nullptr) {
+    previous_current->make_current().IgnoreError();
+  } else {
+    clear_current();
+  }
+  affinity_.end_run();
+  return status;
+}
+
+void IOLoop::stop() { queue_->request_stop(); }
+
+bool IOLoop::iterate() {
+  counters_.iterations.add(1);
+  const uint64_t added_before = timers_.next_sequence();
+  run_callbacks();
+  run_timeouts(added_before);
+  if (queue_->stop_requested()) return false;
+  poll_and_dispatch();
+  return poll_failure_.ok();
+}
+
+void IOLoop::run_callbacks() {
+  queue_->begin_batch();
+  CallbackNode* node = queue_->pop();
+  if (node == nullptr) return;
+  internal::NodeReleaser releaser;
+  TimeSlice slice(clock_, time_slice_);
+  uint64_t count = 0;
+  do {
+    call(node->site(), "a callback", [node] { node->run_and_destroy(); });
+    queue_->release(node, releaser);
+    ++count;
+    // After a stop() nothing follows this batch, so it may take what it needs.
+    if (slice.over() && !queue_->stop_requested()) break;
+    node = queue_->pop();
+  } while (node != nullptr);
+  counters_.callbacks.add(count);
+}
+
+void IOLoop::run_timeouts(uint64_t added_before) {
+  if (timers_.empty()) return;
+  const TimePoint now = clock_.now();
+  if (timers_.next_deadline() > now) return;
+  TimeSlice slice(clock_, time_slice_);
+  uint64_t count = 0;
+  while (timers_.run_one(now, added_before, [this](CallbackNode* node) {
+    call(node->site(), "a timeout", [node] { node->run_and_destroy(); });
+  })) {
+    ++count;
+    if (slice.over() && !queue_->stop_requested()) break;
+  }
+  timers_.restore();
+  counters_.timeouts.add(count);
+}
+
+IOLoop::Duration IOLoop::poll_timeout(TimePoint now) const {
+  if (queue_->has_work()) return Duration::zero();
+  if (timers_.empty()) return Duration(-1);
+  if (timers_.next_deadline() == TimePoint::max()) return Duration(-1);
+  return std::max(internal::saturating_sub(timers_.next_deadline(), now), Duration::zero());
+}
+
+void IOLoop::poll_and_dispatch() {
+  // What a callback removed is released before a wait that may be long.
+  handlers_.release_removed();
+  const TimePoint before = clock_.now();
+  Duration timeout = poll_timeout(before);
+  const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
+  if (!sleeps) timeout = Duration::zero();
+  const Poller::WaitResult result = poller_->wait(timeout);
+  if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
+  const TimePoint after = clock_.now();
+  counters_.busy_nanoseconds.add((before - busy_since_).count());
+  counters_.idle_nanoseconds.add((after - before).count());
+  busy_since_ = after;
+  if (result.error != 0) [[unlikely]] {
+    poll_failure_ = internal::errno_status(
+        result.error, absl::StrFormat("loop \"%s\" cannot wait for events any more", name_));
+    logf(LogLevel::kError, "%s", std::string(poll_failure_.message()));
+    return;
+  }
+  for (const Poller::Event& event : result.events) dispatch(event);
+  handlers_.release_removed();
+}
+
+void IOLoop::dispatch(const Poller::Event& event) {
+  int fd;
+  internal::HandlerTable::Registration* registration = handlers_.find_token(event.token, &fd);
+  if (registration == nullptr) return;  // removed by an earlier handler of this batch
+  const uint32_t events = event.events & (registration->interest | ERROR);
+  if (events == NONE) return;  // an earlier handler dropped the interest
+  counters_.events.add(1);
+  internal::EventHandler& handler = *registration->handler;
+  call(CallSite(), "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
+}
+
+// ---- File descriptors
+
+absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, uint32_t events,
+                                      Trigger trigger) {
+  if (absl::Status status = check_usable("add_handler"); !status.ok()) return status;
+  affinity_.assert_here("add_handler");
+  if (fd < 0) return absl::InvalidArgumentError(absl::StrFormat("add_handler: fd %d is negative", fd));
+  if (events & ~kKnownEvents) {
+    return absl::InvalidArgumentError(absl::StrFormat("add_handler: unknown events 0x%x", events));
+  }
+  if (handlers_.find(fd) != nullptr) {
+    return absl::AlreadyExistsError(absl::StrFormat("add_handler: fd %d has a handler already", fd));
+  }
+  if (!poller_->supports_edge()) trigger = Trigger::kLevel;
+  uint32_t interest = events & (READ | WRITE);
+  if (trigger == Trigger::kEdge) interest |= PollEvents::kPeerEnded;
+  const uint32_t generation = handlers_.next_generation();
+  const uint64_t token = internal::HandlerTable::token(fd, generation);
+  if (absl::Status status = poller_->add(fd, interest, token, trigger); !status.ok()) return status;
+  handlers_.insert(fd, {&handler, generation, interest, trigger});
+  return absl::OkStatus();
+}
+
+void IOLoop::unregister_handler(int fd) {
+  if (handlers_.find(fd) == nullptr) return;
+  handlers_.remove(fd);
+  // A child of fork() shares the set of watched fds with its parent, and must not change it.
+  if (internal::fork_generation() == fork_generation_) poller_->remove(fd).IgnoreError();
+  // While nobody runs the loop no handler is on the stack.
+  if (!affinity_.running()) handlers_.release_removed();
+}
+
+absl::Status IOLoop::add_handler(int fd, Handler handler, uint32_t events) {
+  GYRE_CHECK(handler, "add_handler: the handler callback is null");
+  auto owned = std::make_unique<internal::FunctionHandler>(std::move(handler));
+  absl::Status status = register_handler(fd, *owned, events, Trigger::kLevel);
+  if (status.ok()) static_cast<void>(owned.release());  // deletes itself when it is released
+  return status;
+}
+
+absl::Status IOLoop::update_handler(int fd, uint32_t events) {
+  if (absl::Status status = check_usable("update_handler"); !status.ok()) return status;
+  affinity_.assert_here("update_handler");
+  if (events & ~kKnownEvents) {
+    return absl::InvalidArgumentError(absl::StrFormat("update_handler: unknown events 0x%x", events));
+  }
+  internal::HandlerTable::Registration* registration = handlers_.find(fd);
+  if (registration == nullptr) {
+    return absl::NotFoundError(absl::StrFormat("update_handler: fd %d has no handler", fd));
+  }
+  const uint32_t interest = events & (READ | WRITE);
+  const uint64_t token = internal::HandlerTable::token(fd, registration->generation);
+  absl::Status status = poller_->modify(fd, interest, token, registration->trigger);
+  if (status.ok()) registration->interest = interest;
+  return status;
+}
+
+absl::Status IOLoop::remove_handler(int fd) {
+  if (absl::Status status = check_usable("remove_handler"); !status.ok()) return status;
+  affinity_.assert_here("remove_handler");
+  if (handlers_.find(fd) == nullptr) {
+    return absl::NotFoundError(absl::StrFormat("remove_handler: fd %d has no handler", fd));
+  }
+  unregister_handler(fd);
+  return absl::OkStatus();
+}
+
+// ---- The rest
+
+void IOLoop::remove_timeout(Timeout timeout) {
+  if (closed() || internal::fork_generation() != fork_generation_) return;
+  affinity_.assert_here("remove_timeout");
+  timers_.cancel(timeout.id_);
+}
+
+void IOLoop::set_exception_handler(ExceptionHandler handler) {
+  affinity_.assert_here("set_exception_handler");
+  guard_.set_handler(std::move(handler));
+}
+
+void IOLoop::set_blocking_log_threshold(Duration threshold) {
+  affinity_.assert_here("set_blocking_log_threshold");
+  slow_threshold_ = std::max(threshold, Duration::zero());
+}
+
+void IOLoop::report_slow(CallSite site, const char* what, Duration took) const {
+  logf(LogLevel::kWarning, "loop %s: %s, posted at %s, blocked the loop for %.3f ms", name_, what,
+       site.to_string(), took.count() / 1e6);
+}
+
+void IOLoop::set_default_executor(Executor* executor) {
+  executor_.store(executor, std::memory_order_release);
+}
+
+LoopMetrics IOLoop::metrics() const {
+  LoopMetrics metrics;
+  metrics.iterations = counters_.iterations.get();
+  metrics.callbacks = counters_.callbacks.get();
+  metrics.timeouts = counters_.timeouts.get();
+  metrics.events = counters_.events.get();
+  metrics.wakeups = counters_.wakeups.get();
+  metrics.exceptions = guard_.exceptions();
+  metrics.idle = std::chrono::nanoseconds(counters_.idle_nanoseconds.get());
+  metrics.busy = std::chrono::nanoseconds(counters_.busy_nanoseconds.get());
+  return metrics;
+}
+
+}  // namespace gyre

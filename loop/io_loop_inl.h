@@ -1,0 +1,136 @@
+#ifndef GYRE_LOOP_IO_LOOP_INL_H_
+#define GYRE_LOOP_IO_LOOP_INL_H_
+
+// The templates of io_loop.h. Included by it, and by nothing else.
+
+#include "gyre/loop/function_handler.h"
+#include "gyre/loop/io_loop.h"
+#include "gyre/loop/run_sync.h"
+
+namespace gyre {
+
+namespace internal {
+
+template <class T>
+template <class F>
+void SyncRun<T>::begin(F& func) {
+  if (over()) return;
+  using R = std::invoke_result_t<F&>;
+  if constexpr (IsTask<R>::value) {
+    error_ = exception_of([&] {
+      root_ = start_task(loop_, func(), [run = this->shared_from_this()](auto& promise) {
+        run->store([&]() -> T { return promise.take(); });
+        finish_elsewhere(run);
+      });
+    });
+    if (error_ != nullptr) finish();
+  } else if constexpr (IsFuture<R>::value) {
+    error_ = exception_of([&] {
+      loop_.add_future(func(), [run = this->shared_from_this()](Future<T> future) {
+        if (run->over()) return;
+        run->store([&]() -> T { return future.get(); });
+        run->finish();
+      });
+    });
+    if (error_ != nullptr) finish();
+  } else {
+    store(func);
+    finish();
+  }
+}
+
+}  // namespace internal
+
+template <class F>
+void IOLoop::call(CallSite site, const char* what, F&& f) {
+  if (slow_threshold_ == Duration::zero()) [[likely]] return guard_.run(f);
+  const TimePoint start = clock_.now();
+  guard_.run(f);
+  if (const Duration took = clock_.now() - start; took >= slow_threshold_) report_slow(site, what, took);
+}
+
+template <class T, class H>
+absl::Status IOLoop::add_handler(std::shared_ptr<T> object, H handler, uint32_t events) {
+  GYRE_CHECK(object != nullptr, "add_handler: the object is null");
+  const int fd = object->fileno();
+  auto owned = std::make_unique<internal::ObjectHandler<T, H>>(std::move(object), std::move(handler));
+  absl::Status status = register_handler(fd, *owned, events, Trigger::kLevel);
+  if (status.ok()) static_cast<void>(owned.release());  // deletes itself when it is released
+  return status;
+}
+
+template <class F, class... A>
+IOLoop::Timeout IOLoop::call_at(TimePoint when, F&& f, A&&... args) {
+  static_assert(internal::CallableOnce<F, A...>, "the callback of a timeout cannot be called like this");
+  static_assert(!internal::ReturnsTask<F, A...>,
+                "nobody would run the Task of this timeout: call spawn_callback in it");
+  if (closed() || internal::fork_generation() != fork_generation_) return {};
+  affinity_.assert_here("call_at");
+  return Timeout(timers_.add(when, CallSite(), std::forward<F>(f), std::forward<A>(args)...));
+}
+
+template <class F, class... A>
+  requires internal::CallableOnce<F, A...>
+bool IOLoop::spawn_callback(F&& f, A&&... args) {
+  using Bound = internal::Bound<std::decay_t<F>, std::decay_t<A>...>;
+  if constexpr (internal::ReturnsTask<F, A...>) {
+    return queue_->post(CallSite(),
+                        [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {
+                          internal::start_spawned(*this, std::move(bound));
+                        });
+  } else {
+    return queue_->post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
+}
+
+template <class T, class F>
+void IOLoop::add_future(Future<T> future, F callback) {
+  static_assert(std::is_invocable_v<F, Future<T>>, "add_future: the callback is called with the future");
+  future.check_valid("add_future");
+  std::shared_ptr<internal::FutureState<T>> state = future.state_;
+  state->post_when_done(queue_, internal::new_heap_node(CallSite(), std::move(callback), std::move(future)));
+}
+
+template <class F>
+auto IOLoop::run_in_executor(F func) -> Future<std::invoke_result_t<F>> {
+  using Result = std::invoke_result_t<F>;
+  Promise<Result> promise;
+  Future<Result> future = promise.get_future();
+  Executor* executor = executor_.load(std::memory_order_acquire);
+  // Refused: the work is destroyed, its promise with it, and the future throws.
+  static_cast<void>((executor != nullptr ? *executor : default_executor())
+                        .execute([func = std::move(func), promise = std::move(promise)]() mutable {
+                          if (std::exception_ptr error = internal::exception_of([&] {
+                                if constexpr (std::is_void_v<Result>) {
+                                  func();
+                                  promise.set_value();
+                                } else {
+                                  promise.set_value(func());
+                                }
+                              })) {
+                            promise.set_exception(std::move(error));
+                          }
+                        }));
+  return future;
+}
+
+template <class F>
+auto IOLoop::run_sync(F&& func, std::optional<Duration> timeout) {
+  using Value = internal::AwaitedValue<std::invoke_result_t<F&>>;
+  auto run = std::make_shared<internal::SyncRun<Value>>(*this);
+  if (absl::Status status = check_usable("run_sync"); !status.ok()) return run->failed(status);
+  if (running()) {
+    return run->failed(absl::FailedPreconditionError("run_sync inside a running loop"));
+  }
+  queue_->post(CallSite(), [run, &func] { run->begin(func); });
+  Timeout limit;
+  if (timeout.has_value()) limit = call_later(*timeout, [run] { run->time_out(); });
+  absl::Status status = start();
+  remove_timeout(limit);
+  run->end();
+  return status.ok() ? run->result() : run->failed(status);
+}
+
+}  // namespace gyre
+
+#endif  // GYRE_LOOP_IO_LOOP_INL_H_

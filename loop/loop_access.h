@@ -1,0 +1,47 @@
+#ifndef GYRE_LOOP_LOOP_ACCESS_H_
+#define GYRE_LOOP_LOOP_ACCESS_H_
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+
+#include "absl/status/status.h"
+#include "gyre/loop/callback_queue.h"
+#include "gyre/loop/handler_table.h"
+
+namespace gyre {
+
+class IOLoop;
+
+namespace internal {
+
+class FdWaiters;
+
+// What gyre's own layers may ask of a loop and its users may not. Loop thread only, but for queue().
+struct LoopAccess {
+  // Like IOLoop's handlers, for an EventHandler, which is not owned: it stays until released().
+  // kEdge becomes kLevel where the backend has no edges;
+  static absl::Status add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events, Trigger trigger);
+  static absl::Status update(IOLoop& loop, int fd, uint32_t events);
+  // Allowed while the loop closes, too. No-op without a registration.
+  static void remove(IOLoop& loop, int fd);
+
+  static FdWaiters& fd_waiters(IOLoop& loop);
+  static void report_exception(IOLoop& loop, std::exception_ptr error);
+
+  static bool supports_edge(const IOLoop& loop);
+
+  // Outlives the loop. Any thread.
+  static std::shared_ptr<CallbackQueue> queue(const IOLoop& loop);
+
+  // One buffer to receive into and one to send from, for all streams of the loop, allocated at first
+  // use: what is in them lasts until the next read, or write, of any stream.
+  static std::span<char> receive_buffer(IOLoop& loop);
+  static std::span<char> send_buffer(IOLoop& loop);
+};
+
+}  // namespace internal
+}  // namespace gyre
+
+#endif  // GYRE_LOOP_LOOP_ACCESS_H_

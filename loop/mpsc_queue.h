@@ -1,0 +1,161 @@
+#ifndef GYRE_LOOP_MPSC_QUEUE_H_
+#define GYRE_LOOP_MPSC_QUEUE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace gyre::internal {
+
+// The atomics that the queue is built on. Production uses std::atomic; a test may put a model in its
+// place that explores every interleaving and every value that the memory orders allow.
+struct StdSync {
+  template <class T>
+  using Atomic = std::atomic<T>;
+
+  // Data that is not atomic and is handed over by the operations on an atomic.
+  template <class T>
+  class Plain {
+   public:
+    T get() const { return value_; }
+    void set(T value) { value_ = value; }
+
+   private:
+    T value_{};
+  };
+};
+
+template <class Sync = StdSync>
+struct MpscNode {
+  typename Sync::template Plain<MpscNode*> next;
+};
+
+enum class PushResult {
+  kQueued,      // the consumer is awake: nothing more to do
+  kWakeNeeded,  // the consumer sleeps, and this producer owes it the one wake-up of this sleep
+  kClosed,      // not queued, and never will be
+};
+
+// A lock-free queue of many producers and one consumer which also carries the consumer's sleep,
+// its stop and its end, all in one word. The word holds the newest node and three flags:
+//
+//                 push: node (wake)
+//        +-------------------------------------+
+//        |                                     v
+//     [SLEEP] <--- prepare_to_sleep ---- [ empty ] ---- push: node ---> [ nodes ]
+//        |                                  ^  ^                          |   |  ^
+//        +------- take_all (woken by I/O) --+  +-------- take_all --------+   +--+ push: node
+//
+//   STOP may stand beside nodes or alone; it keeps the consumer from sleeping, and takes SLEEP away
+//   (wake). CLOSED stands alone, and nothing follows it.
+//
+// Why no wake-up is lost: sleeping, posting and stopping are read-modify-writes of the same word, so
+// they are totally ordered. If the push comes first, prepare_to_sleep finds the word non-zero and
+// fails. If the sleep comes first, the push finds SLEEP, removes it and owes a wake-up. There is no
+// second variable that either side would have to look at again, hence no fence. Exactly one producer
+// finds SLEEP, hence one wake-up per sleep. The consumer takes the whole list with one exchange and
+// compares no pointer, hence no ABA.
+//
+// Memory orders. R1: push and request_stop release the node, and what the caller did before; they
+// pair with A1, the acquiring exchange in take_all and close. The pushes before the newest are part
+// of its release sequence, so A1 synchronizes with every producer whose node it takes. All else is
+// relaxed, because it hands over nothing but the word itself.
+//
+// Order: the nodes of a batch come oldest first, in the order in which the pushes happened, whatever
+// the thread. Cost: a push is one compare-exchange unless another producer came between.
+template <class Sync = StdSync>
+class MpscQueue {
+ public:
+  using Node = MpscNode<Sync>;
+
+  // What take_all found: nodes oldest first, linked by `next`, the last one's null.
+  struct Batch {
+    Node* first = nullptr;
+    Node* last = nullptr;
+    size_t count = 0;
+    bool stop = false;   // a stop was requested since the last take_all
+    bool woken = false;  // the sleep ended by a producer, which has written or will write a wake-up
+  };
+
+  // Any thread. Signal-safe. On kClosed the node is still the caller's.
+  PushResult push(Node* node) {
+    uintptr_t seen = word_.load(std::memory_order_relaxed);
+    uintptr_t desired;
+    do {
+      if (seen & kClosed) return PushResult::kClosed;
+      node->next.set(to_node(seen));
+      desired = reinterpret_cast<uintptr_t>(node) | (seen & kStop);
+    } while (!word_.compare_exchange_weak(seen, desired, std::memory_order_release,  // R1
+                                          std::memory_order_relaxed));
+    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  }
+
+  // Any thread. Signal-safe. The next take_all reports the stop. A closed queue ignores it.
+  PushResult request_stop() {
+    uintptr_t seen = word_.load(std::memory_order_relaxed);
+    do {
+      if (seen & kClosed) return PushResult::kClosed;
+    } while (!word_.compare_exchange_weak(seen, (seen & ~kSleep) | kStop,
+                                          std::memory_order_release,  // R1
+                                          std::memory_order_relaxed));
+    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  }
+
+  // Any thread. A hint: it may be out of date at once, except for what the caller itself did.
+  bool empty_hint() const { return (word_.load(std::memory_order_relaxed) & ~kSleep) == 0; }
+  bool stop_hint() const { return (word_.load(std::memory_order_relaxed) & kStop) != 0; }
+  bool closed() const { return (word_.load(std::memory_order_relaxed) & kClosed) != 0; }
+
+  // Consumer only, from here on.
+
+  // True: the consumer counts as asleep, has to wait for its wake-up, and then to call take_all.
+  // False: something came in between; do not wait.
+  bool prepare_to_sleep() {
+    uintptr_t expected = 0;
+    return word_.compare_exchange_strong(expected, kSleep, std::memory_order_relaxed,
+                                         std::memory_order_relaxed);
+  }
+
+  // Everything that was pushed so far. `slept`: prepare_to_sleep gave true since the last call.
+  Batch take_all(bool slept = false) {
+    const uintptr_t word = word_.exchange(0, std::memory_order_acquire);  // A1
+    return unpack(word, slept);
+  }
+
+  // Ends the queue: what was pushed so far is handed out, and every later push says kClosed.
+  Batch close() {
+    const uintptr_t word = word_.exchange(kClosed, std::memory_order_acquire);  // A1
+    return unpack(word, /*slept=*/false);
+  }
+
+ private:
+  static constexpr uintptr_t kSleep = 1;
+  static constexpr uintptr_t kStop = 2;
+  static constexpr uintptr_t kClosed = 4;
+  static constexpr uintptr_t kFlags = kSleep | kStop | kClosed;
+
+  static Node* to_node(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kFlags); }
+
+  static Batch unpack(uintptr_t word, bool slept) {
+    Batch batch;
+    batch.stop = (word & kStop) != 0;
+    batch.woken = slept && (word & kSleep) == 0;
+    Node* newest = to_node(word);
+    batch.last = newest;
+    while (newest != nullptr) {
+      Node* older = newest->next.get();
+      newest->next.set(batch.first);
+      batch.first = newest;
+      newest = older;
+      ++batch.count;
+    }
+    return batch;
+  }
+
+  // On a line of its own: every producer writes it.
+  alignas(64) typename Sync::template Atomic<uintptr_t> word_{0};
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_MPSC_QUEUE_H_

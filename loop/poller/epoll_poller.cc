@@ -1,0 +1,145 @@
+#include "gyre/loop/poller/epoll_poller.h"
+
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <ctime>
+
+#include "absl/strings/str_format.h"
+#include "gyre/loop/errno_status.h"
+
+namespace gyre::internal {
+namespace {
+
+static_assert(PollEvents::kRead == EPOLLIN && PollEvents::kWrite == EPOLLOUT &&
+              PollEvents::kError == (EPOLLERR | EPOLLHUP) && PollEvents::kPeerEnded == EPOLLRDHUP);
+
+// No fd has this number, so no registration has this token.
+constexpr uint64_t kWakeToken = UINT64_MAX;
+
+#if defined(SYS_epoll_pwait2)
+// Linux 5.11 and later. Found out at the first wait that needs it.
+constinit std::atomic<bool> g_has_pwait2{true};
+#endif
+
+epoll_event to_epoll(uint32_t interest, uint64_t token, Trigger trigger) {
+  epoll_event event{};
+  event.data.u64 = token;
+  if (trigger == Trigger::kEdge) {
+    event.events = interest | EPOLLET;
+  } else if (interest == PollEvents::kNone) {
+    // EPOLLHUP and EPOLLERR come unasked; nobody would take the level away.
+    event.events = EPOLLONESHOT;
+  } else {
+    event.events = interest;
+  }
+  return event;
+}
+
+// A reader has to see the end of the stream, and a writer the error, whatever epoll calls it.
+uint32_t from_epoll(uint32_t events) {
+  uint32_t result = events & (PollEvents::kRead | PollEvents::kWrite | PollEvents::kError);
+  if (events & (EPOLLERR | EPOLLHUP)) result |= PollEvents::kRead | PollEvents::kWrite | PollEvents::kError;
+  if (events & EPOLLRDHUP) result |= PollEvents::kRead | PollEvents::kPeerEnded;
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Poller>> EpollPoller::create() {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll) return errno_status(errno, "epoll_create1");
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return errno_status(errno, "eventfd");
+  // Edge-triggered and never read: each write is an edge, whatever the counter holds (epoll(7)), so
+  // a wake-up costs no read. The counter would overflow after 2^64 wake-ups.
+  epoll_event wake{};
+  wake.events = EPOLLIN | EPOLLET;
+  wake.data.u64 = kWakeToken;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &wake) != 0) {
+    return errno_status(errno, "epoll_ctl of the wake-up eventfd");
+  }
+  return std::unique_ptr<Poller>(new EpollPoller(std::move(epoll), std::move(event)));
+}
+
+absl::Status EpollPoller::control(int operation, int fd, uint32_t interest, uint64_t token,
+                                  Trigger trigger) {
+  epoll_event event = to_epoll(interest, token, trigger);
+  if (::epoll_ctl(epoll_.get(), operation, fd, &event) == 0) return absl::OkStatus();
+  return errno_status(errno, absl::StrFormat("epoll_ctl of fd %d", fd));
+}
+
+absl::Status EpollPoller::add(int fd, uint32_t interest, uint64_t token, Trigger trigger) {
+  return control(EPOLL_CTL_ADD, fd, interest, token, trigger);
+}
+
+absl::Status EpollPoller::modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) {
+  return control(EPOLL_CTL_MOD, fd, interest, token, trigger);
+}
+
+absl::Status EpollPoller::remove(int fd) {
+  // EBADF, ENOENT: closing the fd removed it (epoll(7), question 6).
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0 || errno == EBADF || errno == ENOENT) {
+    return absl::OkStatus();
+  }
+  return errno_status(errno, absl::StrFormat("epoll_ctl(EPOLL_CTL_DEL) of fd %d", fd));
+}
+
+int EpollPoller::wait_for(std::chrono::nanoseconds timeout) {
+  if (timeout.count() <= 0) {
+    return ::epoll_wait(epoll_.get(), ready_.data(), kMaxEventsPerWait, timeout.count() < 0 ? -1 : 0);
+  }
+#if defined(SYS_epoll_pwait2)
+  if (g_has_pwait2.load(std::memory_order_relaxed)) {
+    // The kernel's own layout of a 64-bit time: __kernel_timespec.
+    const struct {
+      int64_t seconds;
+      int64_t nanoseconds;
+    } limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
+    const long n = ::syscall(SYS_epoll_pwait2, epoll_.get(), ready_.data(), kMaxEventsPerWait, &limit,
+                             nullptr, 0);
+    // A sandbox may answer EPERM where it does not know the call.
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(n);
+    g_has_pwait2.store(false, std::memory_order_relaxed);
+  }
+#endif
+  // Rounded up: rounded down, a timer that is due in half a millisecond would spin until then.
+  const int64_t millis = (timeout.count() + 999'999) / 1'000'000;
+  return ::epoll_wait(epoll_.get(), ready_.data(), kMaxEventsPerWait,
+                      static_cast<int>(std::min<int64_t>(millis, INT_MAX)));
+}
+
+Poller::WaitResult EpollPoller::wait(std::chrono::nanoseconds timeout) {
+  WaitResult result;
+  const int n = wait_for(timeout);
+  if (n < 0) {
+    result.error = errno == EINTR ? 0 : errno;
+    return result;
+  }
+  size_t count = 0;
+  for (int i = 0; i < n; ++i) {
+    const epoll_event& ready = ready_[i];
+    if (ready.data.u64 == kWakeToken) {
+      result.woken = true;
+    } else {
+      events_[count++] = {ready.data.u64, from_epoll(ready.events)};
+    }
+  }
+  result.events = {events_.data(), count};
+  return result;
+}
+
+void EpollPoller::wake() noexcept {
+  const uint64_t one = 1;
+  // EAGAIN: the counter is full, so the edge is there already. Linux gives no EINTR here, since the
+  // fd is non-blocking; another error cannot be reported from a signal handler.
+  while (::write(event_.get(), &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace gyre::internal

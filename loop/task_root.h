@@ -1,0 +1,133 @@
+#ifndef GYRE_LOOP_TASK_ROOT_H_
+#define GYRE_LOOP_TASK_ROOT_H_
+
+#include <concepts>
+#include <condition_variable>
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+namespace gyre {
+
+class IOLoop;
+
+namespace internal {
+
+class TaskRegistry;
+
+// A chain of coroutines that was spawned or run as one: what the loop knows of it. The outermost
+// coroutine awaits the next, and so on; at most the innermost runs.
+//
+//     created --> running <--> suspended (epoch n)  --> finished | destroyed
+//
+// Whoever is to resume the chain holds the root and the epoch of the suspension. A resumption that
+// comes late, after the chain went on or was destroyed, finds another epoch and does nothing.
+//
+// A root is bound to the loop that runs it or on which it is suspended; resume_on moves it. Used on
+// that loop's thread, but for what says otherwise.
+class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
+ public:
+  TaskRoot(const TaskRoot&) = delete;
+  TaskRoot& operator=(const TaskRoot&) = delete;
+  virtual ~TaskRoot() = default;
+
+  IOLoop& loop() const { return *loop_; }
+
+  // Binds the root to its loop and runs the outermost coroutine until it suspends. Once.
+  void start(std::coroutine_handle<> outermost);
+
+  // Called by an awaiter that suspends `innermost`: gives the epoch to resume it with.
+  uint64_t suspend(std::coroutine_handle<> innermost) {
+    suspended_ = innermost;
+    return ++epoch_;
+  }
+  void resume(uint64_t epoch) {
+    if (!gone_ && epoch == epoch_) run(suspended_);
+  }
+
+  // Goes on with `next` when the coroutine that runs now has suspended: every step starts from the
+  // same place on the stack, so that a chain of any length needs none (g++ makes no tail calls at -O0).
+  void run_next(std::coroutine_handle<> next) { next_ = next; }
+  void finish_when_suspended() { finished_ = true; }
+  // *refused is set if `target` is closed; the coroutine goes on either way.
+  void hop_when_suspended(std::coroutine_handle<> coroutine, IOLoop& target, bool* refused) {
+    hop_ = {coroutine, &target, refused};
+  }
+
+  // Destroys the chain where it is suspended, and waits for that. From the thread of `caller`, the
+  // loop that the root was started on and which does not run.
+  void abandon(IOLoop& caller);
+
+ protected:
+  explicit TaskRoot(IOLoop& loop) : loop_(&loop) {}
+
+  // The outermost coroutine has ended: fetch its result. On the loop where it ended.
+  virtual void on_finished() = 0;
+  // Destroys the outermost coroutine, and what it awaits with it.
+  virtual void destroy_frames() = 0;
+
+ private:
+  friend class TaskRegistry;
+
+  struct Hop {
+    std::coroutine_handle<> coroutine;
+    IOLoop* target = nullptr;
+    bool* refused = nullptr;
+  };
+
+  void run(std::coroutine_handle<> coroutine);
+  bool leave_for_target();
+  void finish();
+  void destroy();
+  void mark_gone();
+  bool bound_to(const IOLoop& loop);
+
+  std::coroutine_handle<> suspended_;
+  std::coroutine_handle<> next_;
+  Hop hop_;
+  uint64_t epoch_ = 0;
+  bool finished_ = false;
+
+  // Held while the binding changes, and by abandon() while it looks at a loop that is not its own.
+  std::mutex mutex_;
+  std::condition_variable gone_changed_;
+  IOLoop* loop_;
+  bool gone_ = false;  // finished or destroyed
+
+  // The registry's list, under the registry's mutex. It owns the root.
+  TaskRoot* previous_ = nullptr;
+  TaskRoot* following_ = nullptr;
+  std::shared_ptr<TaskRoot> self_;
+};
+
+// The roots that are bound to one loop. Any thread: a root that hops here comes from another.
+class TaskRegistry {
+ public:
+  // False: the loop is closed.
+  bool add(TaskRoot& root);
+  // Gives the ownership back; null if it is not in the list (any more).
+  std::shared_ptr<TaskRoot> remove(TaskRoot& root);
+  // Destroys every chain, on the calling thread, and refuses what comes later.
+  void close();
+
+ private:
+  std::mutex mutex_;
+  TaskRoot* first_ = nullptr;
+  bool closed_ = false;
+};
+
+// What each coroutine of a chain knows.
+struct TaskPromiseBase {
+  TaskRoot* root = nullptr;
+  std::coroutine_handle<> continuation;  // who awaits this one; none: it is the outermost
+};
+
+template <class P>
+concept TaskPromise = std::derived_from<P, TaskPromiseBase>;
+
+}  // namespace internal
+}  // namespace gyre
+
+#endif  // GYRE_LOOP_TASK_ROOT_H_
