@@ -1,0 +1,69 @@
+#ifndef GYRE_THREADING_LOOP_POOL_H_
+#define GYRE_THREADING_LOOP_POOL_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "gyre/loop/io_loop.h"
+#include "gyre/threading/loop_thread.h"
+
+namespace gyre {
+
+struct LoopPoolOptions {
+  // 0: one for each usable CPU (affinity mask, cgroup quota).
+  int threads = 0;
+  // The threads and their loops are NAME-0, NAME-1, ...
+  std::string name = "gyre";
+  // Binds thread i to the i-th CPU of the affinity mask, round and round. Off by default: it helps
+  // where nothing else runs on the machine, and costs where something does.
+  bool pin_cpus = false;
+  Backend backend = Backend::kDefault;
+};
+
+// Several loops, each in a thread of its own, as one unit. Any thread.
+class LoopPool {
+ public:
+  // Every loop runs on return. InvalidArgument for a negative `threads`; else as LoopThread::create.
+  static absl::StatusOr<std::unique_ptr<LoopPool>> create(LoopPoolOptions options = {});
+
+  // stop() and join(); then the loops are closed. Not from one of its threads.
+  ~LoopPool();
+  LoopPool(const LoopPool&) = delete;
+  LoopPool& operator=(const LoopPool&) = delete;
+
+  size_t size() const { return threads_.size(); }
+  // Valid until the pool is destroyed.
+  IOLoop& loop(size_t i);
+  // Round robin, exact over all callers.
+  IOLoop& next();
+  // Posts a call of f to each loop: it may run in several at once.
+  void for_each(absl::AnyInvocable<void(IOLoop&) const> f);
+
+  // Asks every thread to end after its current iteration. Idempotent; also from the pool's threads.
+  void stop();
+  // Waits until stop() was called, and then until every thread has ended: nothing runs after it.
+  // Idempotent.
+  void join();
+
+ private:
+  LoopPool() = default;
+
+  std::vector<std::unique_ptr<LoopThread>> threads_;
+  std::atomic<size_t> next_{0};
+
+  std::mutex mutex_;
+  std::condition_variable stopped_changed_;
+  bool stopped_ = false;  // under mutex_
+  std::mutex join_mutex_;  // one joiner at a time; the others find the threads joined
+};
+
+}  // namespace gyre
+
+#endif  // GYRE_THREADING_LOOP_POOL_H_
