@@ -1,0 +1,39 @@
+#include "gyre/net/loop_connections.h"
+
+#include <vector>
+
+#include "gyre/net/io_stream.h"
+
+namespace gyre::internal {
+
+void LoopConnections::add(IOStream& stream) {
+  stream.connections_ = shared_from_this();
+  stream.previous_ = nullptr;
+  stream.next_ = first_;
+  if (first_ != nullptr) first_->previous_ = &stream;
+  first_ = &stream;
+  accepted_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void LoopConnections::remove(IOStream& stream) {
+  (stream.previous_ != nullptr ? stream.previous_->next_ : first_) = stream.next_;
+  if (stream.next_ != nullptr) stream.next_->previous_ = stream.previous_;
+  stream.previous_ = stream.next_ = nullptr;
+  bytes_received_.fetch_add(stream.bytes_received(), std::memory_order_relaxed);
+  bytes_sent_.fetch_add(stream.bytes_sent(), std::memory_order_relaxed);
+  // Release: who sees the count sees the bytes.
+  open_.fetch_sub(1, std::memory_order_release);
+}
+
+void LoopConnections::for_each(absl::FunctionRef<void(IOStream&)> visit) {
+  // A copy: visit() may close streams, and a read that fails for it may open others.
+  std::vector<std::shared_ptr<IOStream>> streams;
+  for (IOStream* stream = first_; stream != nullptr; stream = stream->next_) {
+    streams.push_back(stream->shared_from_this());
+  }
+  for (const std::shared_ptr<IOStream>& stream : streams) {
+    if (!stream->closed()) visit(*stream);
+  }
+}
+
+}  // namespace gyre::internal

@@ -1,0 +1,55 @@
+#ifndef GYRE_NET_LOOP_CONNECTIONS_H_
+#define GYRE_NET_LOOP_CONNECTIONS_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/functional/function_ref.h"
+
+namespace gyre {
+
+class IOLoop;
+class IOStream;
+
+namespace internal {
+
+// One server's open connections on one loop. The count is right from the moment a connection is
+// assigned to the loop, on whatever thread, until its stream is closed; the list is the loop's.
+class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
+ public:
+  explicit LoopConnections(IOLoop& loop) : loop_(loop) {}
+  LoopConnections(const LoopConnections&) = delete;
+  LoopConnections& operator=(const LoopConnections&) = delete;
+
+  IOLoop& loop() const { return loop_; }
+
+  // Any thread.
+  void count_assigned() { open_.fetch_add(1, std::memory_order_relaxed); }
+  // A connection that was counted, and never became a stream.
+  void count_lost() { open_.fetch_sub(1, std::memory_order_release); }
+  uint64_t open() const { return open_.load(std::memory_order_acquire); }
+  uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
+  // Of the streams that are closed.
+  uint64_t bytes_received() const { return bytes_received_.load(std::memory_order_relaxed); }
+  uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
+
+  // Loop thread only.
+  void add(IOStream& stream);     // counted before
+  void remove(IOStream& stream);  // called by the stream as it closes
+  // `visit` may close the stream that it is given.
+  void for_each(absl::FunctionRef<void(IOStream&)> visit);
+
+ private:
+  IOLoop& loop_;
+  IOStream* first_ = nullptr;
+  alignas(64) std::atomic<uint64_t> open_{0};
+  alignas(64) std::atomic<uint64_t> accepted_{0};
+  std::atomic<uint64_t> bytes_received_{0};
+  std::atomic<uint64_t> bytes_sent_{0};
+};
+
+}  // namespace internal
+}  // namespace gyre
+
+#endif  // GYRE_NET_LOOP_CONNECTIONS_H_

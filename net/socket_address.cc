@@ -1,0 +1,134 @@
+#include "gyre/net/socket_address.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/str_format.h"
+#include "gyre/loop/errno_status.h"
+
+namespace gyre {
+
+SocketAddress::SocketAddress(const sockaddr* address, socklen_t length)
+    : length_(std::min<socklen_t>(length, sizeof(storage_))) {
+  std::memcpy(&storage_, address, length_);
+}
+
+absl::StatusOr<SocketAddress> SocketAddress::parse(std::string_view host, uint16_t port) {
+  SocketAddress address;
+  const std::string text(host);
+  if (::inet_pton(AF_INET, text.c_str(), &address.storage_.v4.sin_addr) == 1) {
+    address.storage_.v4.sin_family = AF_INET;
+    address.length_ = sizeof(sockaddr_in);
+  } else if (::inet_pton(AF_INET6, text.c_str(), &address.storage_.v6.sin6_addr) == 1) {
+    address.storage_.v6.sin6_family = AF_INET6;
+    address.length_ = sizeof(sockaddr_in6);
+  } else {
+    return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not a numeric address", text));
+  }
+  address.set_port(port);
+  return address;
+}
+
+absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_view host, uint16_t port) {
+  if (absl::StatusOr<SocketAddress> numeric = parse(host, port); numeric.ok()) {
+    return std::vector<SocketAddress>{*numeric};
+  }
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  const std::string name(host), service = std::to_string(port);
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(name.empty() ? nullptr : name.c_str(), service.c_str(), &hints, &list);
+  if (error != 0) {
+    return absl::NotFoundError(absl::StrFormat("host \"%s\": %s", name, ::gai_strerror(error)));
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, &::freeaddrinfo);
+  std::vector<SocketAddress> addresses;
+  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+    if (entry->ai_family != AF_INET && entry->ai_family != AF_INET6) continue;
+    addresses.emplace_back(entry->ai_addr, entry->ai_addrlen);
+  }
+  if (addresses.empty()) {
+    return absl::NotFoundError(absl::StrFormat("host \"%s\" has no IPv4 or IPv6 address", name));
+  }
+  return addresses;
+}
+
+absl::Status SocketAddress::split(std::string_view text, std::string* host, uint16_t* port) {
+  const auto invalid = [&](const char* why) {
+    return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not HOST:PORT: %s", text, why));
+  };
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return invalid("there is no colon");
+  std::string_view name = text.substr(0, colon), digits = text.substr(colon + 1);
+  if (name.starts_with('[') && name.ends_with(']')) {
+    name = name.substr(1, name.size() - 2);
+  } else if (name.find(':') != std::string_view::npos) {
+    return invalid("an IPv6 address has to stand in brackets");
+  }
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), *port);
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    return invalid("the port is not a number from 0 to 65535");
+  }
+  *host = name;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SocketAddress> SocketAddress::local_of(int fd) {
+  SocketAddress address;
+  address.length_ = sizeof(address.storage_);
+  if (::getsockname(fd, &address.storage_.generic, &address.length_) != 0) {
+    return internal::errno_status(errno, "getsockname");
+  }
+  return address;
+}
+
+absl::StatusOr<SocketAddress> SocketAddress::peer_of(int fd) {
+  SocketAddress address;
+  address.length_ = sizeof(address.storage_);
+  if (::getpeername(fd, &address.storage_.generic, &address.length_) != 0) {
+    return internal::errno_status(errno, "getpeername");
+  }
+  return address;
+}
+
+uint16_t SocketAddress::port() const {
+  if (family() == AF_INET) return ntohs(storage_.v4.sin_port);
+  if (family() == AF_INET6) return ntohs(storage_.v6.sin6_port);
+  return 0;
+}
+
+void SocketAddress::set_port(uint16_t port) {
+  if (family() == AF_INET) storage_.v4.sin_port = htons(port);
+  if (family() == AF_INET6) storage_.v6.sin6_port = htons(port);
+}
+
+std::string SocketAddress::host() const {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (family() == AF_INET) ::inet_ntop(AF_INET, &storage_.v4.sin_addr, text, sizeof(text));
+  if (family() == AF_INET6) ::inet_ntop(AF_INET6, &storage_.v6.sin6_addr, text, sizeof(text));
+  return text;
+}
+
+std::string SocketAddress::to_string() const {
+  if (length_ == 0) return "(no address)";
+  return absl::StrFormat(family() == AF_INET6 ? "[%s]:%d" : "%s:%d", host(), port());
+}
+
+bool SocketAddress::operator==(const SocketAddress& other) const {
+  if (family() != other.family() || port() != other.port()) return false;
+  if (family() == AF_INET) return storage_.v4.sin_addr.s_addr == other.storage_.v4.sin_addr.s_addr;
+  if (family() == AF_INET6) {
+    return std::memcmp(&storage_.v6.sin6_addr, &other.storage_.v6.sin6_addr, sizeof(in6_addr)) == 0;
+  }
+  return true;
+}
+
+}  // namespace gyre
