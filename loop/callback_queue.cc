@@ -17,13 +17,8 @@ class ErrnoKeeper {
 }  // namespace
 
 bool CallbackQueue::push_remote(CallbackNode* node) {
-  const PushResult result = forked() ? PushResult::kClosed : queue_.push(node);
-  // After kQueued the node may have run and the loop be gone: nothing of it is touched any more.
-  if (result == PushResult::kQueued) [[likely]] return true;
-  if (result == PushResult::kWakeNeeded) {
-    send_wake();
-    return true;
-  }
+  // After true the node may have run and the loop be gone: nothing of it is touched any more.
+  if (!forked() && queue_.push(node, waker_)) [[likely]] return true;
   node->destroy();
   NodeReleaser releaser;
   release(node, releaser);
@@ -32,11 +27,7 @@ bool CallbackQueue::push_remote(CallbackNode* node) {
 
 bool CallbackQueue::push_from_signal(CallbackNode* node) {
   ErrnoKeeper keeper;
-  switch (queue_.push(node)) {
-    case PushResult::kQueued: return true;
-    case PushResult::kWakeNeeded: send_wake(); return true;
-    case PushResult::kClosed: break;
-  }
+  if (queue_.push(node, waker_)) return true;
   slots_.give(node);  // trivially copyable, hence trivially destroyed
   return false;
 }
@@ -44,17 +35,11 @@ bool CallbackQueue::push_from_signal(CallbackNode* node) {
 void CallbackQueue::request_stop() {
   if (forked()) return;
   ErrnoKeeper keeper;
-  if (queue_.request_stop() == PushResult::kWakeNeeded) send_wake();
-}
-
-void CallbackQueue::send_wake() {
-  waker_.wake();
-  wakes_sent_.fetch_add(1, std::memory_order_release);
+  queue_.request_stop(waker_);
 }
 
 void CallbackQueue::accept(const MpscQueue<>::Batch& batch) {
   stop_ |= batch.stop;
-  wakes_owed_ += batch.woken;
   if (batch.first == nullptr) return;
   pending_.append(static_cast<CallbackNode*>(batch.first), static_cast<CallbackNode*>(batch.last));
 }
@@ -101,7 +86,7 @@ void CallbackQueue::close() {
   // Closed first, so that a destructor that posts is refused; then the oldest first, as they would
   // have run.
   if (!forked()) {
-    while (wakes_sent_.load(std::memory_order_acquire) != wakes_owed_) std::this_thread::yield();
+    while (!queue_.all_wakes_sent()) std::this_thread::yield();
   }
   discard(std::exchange(batch_, {}).first);
   discard(std::exchange(pending_, {}).first);

@@ -131,7 +131,6 @@ class CallbackQueue {
   }
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);
-  void send_wake();
   void take_remote() { accept(queue_.take_all()); }
   void accept(const MpscQueue<>::Batch& batch);
   void discard(CallbackNode* first);
@@ -145,12 +144,8 @@ class CallbackQueue {
   alignas(64) List pending_;
   List batch_;
   bool stop_ = false;
-  uint64_t wakes_owed_ = 0;  // sleeps that a producer ended; each owes one wake-up
   Waker& waker_;
   const uint32_t fork_generation_;
-  // Wake-ups written. Release after the write; pairs with the acquire in close. Also the last thing
-  // that a producer touches.
-  std::atomic<uint64_t> wakes_sent_{0};
   SignalSlots slots_;
 };
 

@@ -1,6 +1,7 @@
 #include "gyre/loop/log.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
@@ -29,6 +30,19 @@ void log(LogLevel level, std::string_view message) {
   // One fwrite: lines of several threads do not mix.
   std::string line = absl::StrFormat("gyre %s: %s\n", to_string(level), message);
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+bool LogRateLimiter::allow(uint64_t* suppressed) {
+  const int64_t second = std::chrono::duration_cast<std::chrono::seconds>(
+                             std::chrono::steady_clock::now().time_since_epoch())
+                             .count();
+  int64_t next = next_second_.load(std::memory_order_relaxed);
+  if (second < next || !next_second_.compare_exchange_strong(next, second + 1, std::memory_order_relaxed)) {
+    suppressed_.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  *suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
+  return true;
 }
 
 namespace internal {

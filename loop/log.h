@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_LOG_H_
 #define GYRE_LOOP_LOG_H_
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -31,6 +33,18 @@ template <class... A>
 void logf(LogLevel level, const absl::FormatSpec<A...>& format, const A&... args) {
   log(level, absl::StrFormat(format, args...));
 }
+
+// Lets one message through each second, so that what happens ten thousand times is not written ten
+// thousand times. Any thread.
+class LogRateLimiter {
+ public:
+  // True: log it. *suppressed: how many were not, since the last one that was.
+  bool allow(uint64_t* suppressed);
+
+ private:
+  std::atomic<int64_t> next_second_{0};
+  std::atomic<uint64_t> suppressed_{0};
+};
 
 namespace internal {
 // Prints the message and aborts. Not through the sink: a programmer's error has to be seen.

@@ -56,10 +56,15 @@ enum class PushResult {
 // finds SLEEP, hence one wake-up per sleep. The consumer takes the whole list with one exchange and
 // compares no pointer, hence no ABA.
 //
+// Who ends a sleep writes the wake-up first and counts it then, in a second word, which is the last
+// thing that it touches. The consumer counts the sleeps that were ended; once both counts are equal no
+// producer is on its way to the waker, and after close() none ever will be: the waker may be destroyed.
+//
 // Memory orders. R1: push and request_stop release the node, and what the caller did before; they
 // pair with A1, the acquiring exchange in take_all and close. The pushes before the newest are part
-// of its release sequence, so A1 synchronizes with every producer whose node it takes. All else is
-// relaxed, because it hands over nothing but the word itself.
+// of its release sequence, so A1 synchronizes with every producer whose node it takes. R2: counting a
+// wake-up releases its writing; it pairs with A2, the look at the count before the waker is
+// destroyed. All else is relaxed, because it hands over nothing but the word itself.
 //
 // Order: the nodes of a batch come oldest first, in the order in which the pushes happened, whatever
 // the thread. Cost: a push is one compare-exchange unless another producer came between.
@@ -77,28 +82,20 @@ class MpscQueue {
     bool woken = false;  // the sleep ended by a producer, which has written or will write a wake-up
   };
 
-  // Any thread. Signal-safe. On kClosed the node is still the caller's.
-  PushResult push(Node* node) {
-    uintptr_t seen = word_.load(std::memory_order_relaxed);
-    uintptr_t desired;
-    do {
-      if (seen & kClosed) return PushResult::kClosed;
-      node->next.set(to_node(seen));
-      desired = reinterpret_cast<uintptr_t>(node) | (seen & kStop);
-    } while (!word_.compare_exchange_weak(seen, desired, std::memory_order_release,  // R1
-                                          std::memory_order_relaxed));
-    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  // Any thread. Signal-safe. Queues the node, and wakes the consumer if it sleeps: waker.wake(). False:
+  // closed, and the node is still the caller's. After true the node may be gone; after the return from
+  // it the queue may be, too.
+  template <class Waker>
+  bool push(Node* node, Waker& waker) {
+    const PushResult result = try_push(node);
+    if (result == PushResult::kWakeNeeded) [[unlikely]] send_wake(waker);
+    return result != PushResult::kClosed;
   }
 
   // Any thread. Signal-safe. The next take_all reports the stop. A closed queue ignores it.
-  PushResult request_stop() {
-    uintptr_t seen = word_.load(std::memory_order_relaxed);
-    do {
-      if (seen & kClosed) return PushResult::kClosed;
-    } while (!word_.compare_exchange_weak(seen, (seen & ~kSleep) | kStop,
-                                          std::memory_order_release,  // R1
-                                          std::memory_order_relaxed));
-    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  template <class Waker>
+  void request_stop(Waker& waker) {
+    if (try_stop() == PushResult::kWakeNeeded) send_wake(waker);
   }
 
   // Any thread. A hint: it may be out of date at once, except for what the caller itself did.
@@ -122,6 +119,11 @@ class MpscQueue {
     return unpack(word, slept);
   }
 
+  // No producer will touch the waker for a sleep that has ended.
+  bool all_wakes_sent() const {
+    return wakes_sent_.load(std::memory_order_acquire) == wakes_owed_;  // A2
+  }
+
   // Ends the queue: what was pushed so far is handed out, and every later push says kClosed.
   Batch close() {
     const uintptr_t word = word_.exchange(kClosed, std::memory_order_acquire);  // A1
@@ -136,10 +138,39 @@ class MpscQueue {
 
   static Node* to_node(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kFlags); }
 
-  static Batch unpack(uintptr_t word, bool slept) {
+  PushResult try_push(Node* node) {
+    uintptr_t seen = word_.load(std::memory_order_relaxed);
+    uintptr_t desired;
+    do {
+      if (seen & kClosed) return PushResult::kClosed;
+      node->next.set(to_node(seen));
+      desired = reinterpret_cast<uintptr_t>(node) | (seen & kStop);
+    } while (!word_.compare_exchange_weak(seen, desired, std::memory_order_release,  // R1
+                                          std::memory_order_relaxed));
+    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  }
+
+  PushResult try_stop() {
+    uintptr_t seen = word_.load(std::memory_order_relaxed);
+    do {
+      if (seen & kClosed) return PushResult::kClosed;
+    } while (!word_.compare_exchange_weak(seen, (seen & ~kSleep) | kStop,
+                                          std::memory_order_release,  // R1
+                                          std::memory_order_relaxed));
+    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+  }
+
+  template <class Waker>
+  void send_wake(Waker& waker) {
+    waker.wake();
+    wakes_sent_.fetch_add(1, std::memory_order_release);  // R2
+  }
+
+  Batch unpack(uintptr_t word, bool slept) {
     Batch batch;
     batch.stop = (word & kStop) != 0;
     batch.woken = slept && (word & kSleep) == 0;
+    wakes_owed_ += batch.woken;
     Node* newest = to_node(word);
     batch.last = newest;
     while (newest != nullptr) {
@@ -154,6 +185,8 @@ class MpscQueue {
 
   // On a line of its own: every producer writes it.
   alignas(64) typename Sync::template Atomic<uintptr_t> word_{0};
+  alignas(64) typename Sync::template Atomic<uint64_t> wakes_sent_{0};
+  uint64_t wakes_owed_ = 0;  // the consumer's
 };
 
 }  // namespace gyre::internal

@@ -64,8 +64,11 @@ bool Acceptor::skip_or_back_off(int error) {
     case ETIMEDOUT: return true;
     default: break;
   }
-  logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms", socket_.address().to_string(),
-       std::generic_category().message(error), delay_ / std::chrono::milliseconds(1));
+  uint64_t suppressed;
+  if (warnings_.allow(&suppressed)) {
+    logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms", socket_.address().to_string(),
+         std::generic_category().message(error), delay_ / std::chrono::milliseconds(1));
+  }
   back_off();
   return false;
 }

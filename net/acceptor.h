@@ -8,6 +8,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/log.h"
 #include "gyre/loop/unique_fd.h"
 #include "gyre/net/listen_socket.h"
 
@@ -42,6 +43,7 @@ class Acceptor {
   std::vector<UniqueFd> batch_;
   IOLoop::Timeout retry_;
   IOLoop::Duration delay_;
+  LogRateLimiter warnings_;
 };
 
 }  // namespace gyre

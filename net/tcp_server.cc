@@ -29,6 +29,14 @@ absl::Status call_on(IOLoop& loop, F f) {
   return done.get();
 }
 
+void warn_of_lost_connection(const absl::Status& status) {
+  static constinit LogRateLimiter limiter;
+  uint64_t suppressed;
+  if (!limiter.allow(&suppressed)) return;
+  logf(LogLevel::kWarning, "a connection was closed at once: %s (and %d more since the last message)",
+       status.ToString(), suppressed);
+}
+
 }  // namespace
 
 absl::StatusOr<AcceptMode> parse_accept_mode(std::string_view name) {
@@ -50,7 +58,7 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
             IOStream::create(loop.loop(), std::move(connection), options);
         if (!stream.ok()) {
           loop.count_lost();
-          return logf(LogLevel::kWarning, "a connection is closed: %s", stream.status().ToString());
+          return warn_of_lost_connection(stream.status());
         }
         loop.add(**stream);
         struct Guard {  // a handler that throws leaves no connection behind
