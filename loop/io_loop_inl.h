@@ -11,6 +11,13 @@ namespace gyre {
 
 namespace internal {
 
+inline void LoopAccess::assert_here(const IOLoop& loop, const char* what) { loop.affinity_.assert_here(what); }
+
+template <class F>
+void LoopAccess::call(IOLoop& loop, F&& f) {
+  loop.guard_.run(std::forward<F>(f));
+}
+
 template <class T>
 template <class F>
 void SyncRun<T>::begin(F& func) {

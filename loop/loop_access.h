@@ -27,6 +27,12 @@ struct LoopAccess {
   // Allowed while the loop closes, too. No-op without a registration.
   static void remove(IOLoop& loop, int fd);
 
+  // As the loop's own methods do: a checked error in the wrong thread.
+  static void assert_here(const IOLoop& loop, const char* what);
+  // Calls what a user gave, as the loop itself does: an exception ends here.
+  template <class F>
+  static void call(IOLoop& loop, F&& f);
+
   static FdWaiters& fd_waiters(IOLoop& loop);
   static void report_exception(IOLoop& loop, std::exception_ptr error);
 

@@ -11,24 +11,6 @@
 namespace gyre::internal {
 namespace {
 
-int64_t read_thread_id() {
-#if defined(SYS_gettid)
-  return ::syscall(SYS_gettid);
-#else
-  // Any number that differs between threads.
-  static constinit std::atomic<int64_t> next{1};
-  return next.fetch_add(1, std::memory_order_relaxed);
-#endif
-}
-
-// Not the kernel's number in a child of fork(), which does not matter: its parent's loops refuse
-// every call there.
-int64_t thread_id() {
-  static constinit thread_local int64_t id = 0;
-  if (id == 0) [[unlikely]] id = read_thread_id();
-  return id;
-}
-
 std::string thread_name() {
   char name[64] = "";
   ::pthread_getname_np(::pthread_self(), name, sizeof(name));
@@ -37,7 +19,15 @@ std::string thread_name() {
 
 }  // namespace
 
-bool LoopAffinity::here() const { return owner_.load(std::memory_order_relaxed) == thread_id(); }
+int64_t LoopAffinity::read_thread_id() {
+#if defined(SYS_gettid)
+  return ::syscall(SYS_gettid);
+#else
+  // Any number that differs between threads.
+  static constinit std::atomic<int64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+#endif
+}
 
 bool LoopAffinity::try_take(int64_t owner) {
   for (;;) {

@@ -21,7 +21,7 @@ class ABSL_LOCKABLE LoopAffinity {
   explicit LoopAffinity(const std::string& loop_name) : loop_name_(loop_name) {}
 
   // Any thread. True in the thread that runs the loop.
-  bool here() const;
+  bool here() const { return owner_.load(std::memory_order_relaxed) == thread_id(); }
 
   // Any thread.
   bool running() const { return owner_.load(std::memory_order_relaxed) > 0; }
@@ -45,6 +45,15 @@ class ABSL_LOCKABLE LoopAffinity {
  private:
   static constexpr int64_t kIdle = 0;
   static constexpr int64_t kLeased = -1;
+
+  // The calling thread's: never 0. In a child of fork() it is the parent's, which does no harm: its
+  // loops refuse every call there.
+  static int64_t thread_id() {
+    if (thread_id_ == 0) [[unlikely]] thread_id_ = read_thread_id();
+    return thread_id_;
+  }
+  static int64_t read_thread_id();
+  static constinit inline thread_local int64_t thread_id_ = 0;
 
   bool try_take(int64_t owner);
   [[noreturn]] void wrong_thread(const char* what, int64_t owner) const;

@@ -19,25 +19,27 @@ constexpr std::chrono::milliseconds kLongestDelay(1000);
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::create(IOLoop& loop, ListenSocket socket, Sink sink) {
   std::unique_ptr<Acceptor> acceptor(new Acceptor(loop, std::move(socket), std::move(sink)));
   const absl::Status status = loop.add_handler(
-      acceptor->socket_.fileno(), [acceptor = acceptor.get()](int, uint32_t) { acceptor->accept_batch(); },
+      acceptor->socket_,
+      [acceptor = acceptor.get()](const std::shared_ptr<ListenSocket>&, uint32_t) { acceptor->accept_batch(); },
       IOLoop::READ);
   if (!status.ok()) return status;
   return acceptor;
 }
 
 Acceptor::Acceptor(IOLoop& loop, ListenSocket socket, Sink sink)
-    : loop_(loop), socket_(std::move(socket)), sink_(std::move(sink)), delay_(kFirstDelay) {
+    : loop_(loop), socket_(std::make_shared<ListenSocket>(std::move(socket))), sink_(std::move(sink)), delay_(kFirstDelay) {
   batch_.reserve(kMaxBatch);
 }
 
 Acceptor::~Acceptor() {
   loop_.remove_timeout(retry_);
-  loop_.remove_handler(socket_.fileno()).IgnoreError();  // closed already with the loop
+  if (socket_->fileno() >= 0) loop_.remove_handler(socket_).IgnoreError();  // it may be closed already
+  socket_->close();
 }
 
 void Acceptor::accept_batch() {
   while (batch_.size() < kMaxBatch) {
-    const internal::IoResult result = internal::accept(socket_.fileno());
+    const internal::IoResult result = internal::accept(socket_->fileno());
     if (result.ok()) {
       batch_.emplace_back(static_cast<int>(result.count));
       delay_ = kFirstDelay;
@@ -45,8 +47,11 @@ void Acceptor::accept_batch() {
       break;
     }
   }
+  struct Clearer {  // also when the sink throws
+    std::vector<UniqueFd>& batch;
+    ~Clearer() { batch.clear(); }
+  } clearer{batch_};
   if (!batch_.empty()) sink_(batch_);
-  batch_.clear();
 }
 
 // True: that connection failed, the next one may not have.
@@ -66,7 +71,7 @@ bool Acceptor::skip_or_back_off(int error) {
   }
   uint64_t suppressed;
   if (warnings_.allow(&suppressed)) {
-    logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms", socket_.address().to_string(),
+    logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms", socket_->address().to_string(),
          std::generic_category().message(error), delay_ / std::chrono::milliseconds(1));
   }
   back_off();
@@ -74,7 +79,7 @@ bool Acceptor::skip_or_back_off(int error) {
 }
 
 void Acceptor::back_off() {
-  const int fd = socket_.fileno();
+  const int fd = socket_->fileno();
   if (!loop_.update_handler(fd, IOLoop::NONE).ok()) return;
   retry_ = loop_.call_later(delay_, [this, fd] {
     retry_ = {};

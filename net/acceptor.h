@@ -17,7 +17,7 @@ namespace gyre {
 // Accepts the connections of one listening socket on one loop, in batches. Loop thread only.
 class Acceptor {
  public:
-  // Takes the batch: what it leaves in there is closed.
+  // Takes the batch: what it leaves in there is closed. It must not destroy the acceptor.
   using Sink = absl::AnyInvocable<void(std::vector<UniqueFd>& connections)>;
 
   // Accepts until it is destroyed, which closes the socket.
@@ -38,7 +38,8 @@ class Acceptor {
   void back_off();
 
   IOLoop& loop_;
-  ListenSocket socket_;
+  // Shared with the loop, which closes it when it is closed together with its fds.
+  const std::shared_ptr<ListenSocket> socket_;
   Sink sink_;
   std::vector<UniqueFd> batch_;
   IOLoop::Timeout retry_;

@@ -59,7 +59,7 @@ class ByteBuffer {
     if (begin_ >= capacity_ / 2 && used + count <= capacity_) {
       std::memmove(data_.get(), data_.get() + begin_, used);
     } else {
-      size_t capacity = capacity_ < kLeast ? kLeast : capacity_;
+      size_t capacity = capacity_ < kLeast ? kLeast : capacity_ * 2;
       while (capacity < used + count) capacity *= 2;
       std::unique_ptr<char[]> data(new char[capacity]);
       if (used > 0) std::memcpy(data.get(), data_.get() + begin_, used);

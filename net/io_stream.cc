@@ -20,12 +20,15 @@ constexpr uint64_t kMaxBytesPerEvent = 256 * 1024;
 // From here on a write in a read callback is sent as it is: copying would cost more than it saves.
 constexpr size_t kMaxCorkedWrite = 16 * 1024;
 
+// How long a stream that has sent everything waits for the peer to end, too.
+constexpr std::chrono::seconds kLingerTime(5);
+
 // How long to wait before sending again when the kernel is out of buffers: no event tells.
 constexpr std::chrono::milliseconds kNoBufferDelay(10);
 
 }  // namespace
 
-// While a reader of a stream is on the stack. Sends what it wrote when it is done; if it throws, the
+// While a callback of a stream is on the stack. Sends what it wrote when it is done; if it throws, the
 // stream closes.
 class IOStream::Delivery {
  public:
@@ -33,7 +36,8 @@ class IOStream::Delivery {
   ~Delivery() {
     stream_.delivering_ = false;
     stream_.uncork();
-    if (!finished_) stream_.close(absl::InternalError("the reader of the stream threw an exception"));
+    if (!finished_) stream_.close(absl::InternalError("a callback of the stream threw an exception"));
+    if (stream_.flushing_ && stream_.output_.empty()) stream_.finish_flushing();
   }
   void finish() { finished_ = true; }
 
@@ -60,7 +64,10 @@ IOStream::IOStream(IOLoop& loop, UniqueFd fd, const IOStreamOptions& options)
       max_buffer_size_(options.max_buffer_size),
       max_write_buffer_size_(options.max_write_buffer_size) {}
 
-IOStream::~IOStream() = default;
+IOStream::~IOStream() {
+  // Closed, and the loop was closed before it could say so.
+  if (waiter_ != nullptr) waiter_->read_dropped();
+}
 
 absl::Status IOStream::attach() {
   // Edge-triggered the interest never changes, so that no request costs an epoll_ctl.
@@ -70,37 +77,55 @@ absl::Status IOStream::attach() {
   return status;
 }
 
+// A socket that is being connected. Deletes itself when the loop has released it.
+class IOStream::Connecting final : public internal::EventHandler {
+ public:
+  Connecting(IOLoop& loop, UniqueFd fd, std::string what, ConnectCallback done, const IOStreamOptions& options)
+      : loop_(loop), fd_(std::move(fd)), what_(std::move(what)), done_(std::move(done)), options_(options) {}
+
+  static void start(std::unique_ptr<Connecting> connecting) {
+    Connecting& self = *connecting;
+    absl::Status status = LoopAccess::add(self.loop_, self.fd_.get(), self, IOLoop::WRITE, Trigger::kLevel);
+    if (status.ok()) {
+      static_cast<void>(connecting.release());
+    } else {
+      IOLoop& loop = self.loop_;
+      loop.add_callback([connecting = std::move(connecting), status] { connecting->done_(status); });
+    }
+  }
+
+ private:
+  void handle_events(int fd, uint32_t) override {
+    LoopAccess::remove(loop_, fd);
+    if (const int error = internal::socket_error(fd); error != 0) {
+      fd_.reset();
+      return done_(internal::errno_status(error, what_));
+    }
+    done_(create(loop_, std::move(fd_), options_));
+  }
+  void released() override { delete this; }
+  void close_fd(int) override {}  // released() does
+
+  IOLoop& loop_;
+  UniqueFd fd_;
+  const std::string what_;
+  ConnectCallback done_;
+  const IOStreamOptions options_;
+};
+
 void IOStream::connect(IOLoop& loop, const SocketAddress& address, ConnectCallback done,
                        IOStreamOptions options) {
-  absl::StatusOr<UniqueFd> fd = internal::new_stream_socket(address.family());
-  const int error = fd.ok() ? internal::connect(fd->get(), address) : 0;
   const auto fail = [&](absl::Status status) {
     loop.add_callback([done = std::move(done), status = std::move(status)]() mutable { done(std::move(status)); });
   };
+  absl::StatusOr<UniqueFd> fd = internal::new_stream_socket(address.family());
   if (!fd.ok()) return fail(fd.status());
-  const std::string what = "connecting to " + address.to_string();
+  std::string what = "connecting to " + address.to_string();
+  const int error = internal::connect(fd->get(), address);
   if (error != 0 && error != EINPROGRESS) return fail(internal::errno_status(error, what));
   internal::set_no_delay(fd->get(), true);
-  const int number = fd->get();
-  struct Pending {
-    UniqueFd fd;
-    ConnectCallback done;
-  };
-  auto pending = std::make_shared<Pending>(Pending{*std::move(fd), std::move(done)});
-  absl::Status status = loop.add_handler(
-      number,
-      [&loop, pending, what, options](int connecting, uint32_t) {
-        loop.remove_handler(connecting).IgnoreError();
-        if (const int failure = internal::socket_error(connecting); failure != 0) {
-          pending->fd.reset();
-          return pending->done(internal::errno_status(failure, what));
-        }
-        pending->done(create(loop, std::move(pending->fd), options));
-      },
-      IOLoop::WRITE);
-  if (!status.ok()) {
-    loop.add_callback([pending, status] { pending->done(status); });
-  }
+  internal::set_inline_urgent_data(fd->get());
+  Connecting::start(std::make_unique<Connecting>(loop, *std::move(fd), std::move(what), std::move(done), options));
 }
 
 // ---- Events
@@ -130,9 +155,9 @@ void IOStream::released() {
 void IOStream::close_fd(int) {}  // released() does
 
 void IOStream::update_interest() {
-  if (edge_triggered_ || closed()) return;
+  if (edge_triggered_ || closed() || loop_.closed()) return;
   // Without a reader READ still tells of the peer's end, until there is data that nobody wants yet.
-  const bool reads = !input_ended_ && (wants_input() || !input_ready_);
+  const bool reads = !input_ended_ && (wants_input() || lingering_ || !input_ready_);
   const uint32_t interest = (reads ? IOLoop::READ : 0) | (output_.empty() ? 0 : IOLoop::WRITE);
   if (interest == interest_) return;
   interest_ = interest;
@@ -146,13 +171,17 @@ bool IOStream::wants_input() const {
 }
 
 void IOStream::read_input() {
+  if (lingering_) return discard_input();
   if (!wants_input()) return notice_end_while_idle();
   const uint64_t start = bytes_received_;
   while (!closed() && input_ready_ && wants_input()) {
     if (bytes_received_ - start >= kMaxBytesPerEvent) return read_later();
     if (!receive_once()) break;
   }
-  if (!closed()) update_interest();
+  if (closed()) return;
+  // The event told of the end, too; it does not come again.
+  if (input_ready_ && end_reported_ && !wants_input()) return notice_end_while_idle();
+  update_interest();
 }
 
 // False: there is nothing more to read now.
@@ -207,6 +236,7 @@ void IOStream::deliver_to_callback(std::string_view bytes) {
 }
 
 absl::Status IOStream::start_reading(ReadCallback callback) {
+  LoopAccess::assert_here(loop_, "IOStream::set_read_callback");
   if (closed()) return closed_status();
   if (request_.has_value()) return absl::FailedPreconditionError("a read is pending on this stream");
   // The one that runs may replace itself.
@@ -223,7 +253,7 @@ void IOStream::pause_reading() {
 
 void IOStream::resume_reading() {
   if (!std::exchange(paused_, false) || closed()) return;
-  if (input_ready_ || !input_.empty()) read_later();
+  if (input_ready_ || input_ended_ || !input_.empty()) read_later();
   update_interest();
 }
 
@@ -231,18 +261,30 @@ void IOStream::read_later() {
   if (std::exchange(read_scheduled_, true)) return;
   loop_.add_callback([self = shared_from_this()] {
     self->read_scheduled_ = false;
-    if (self->closed()) return;
-    if (self->wants_input() && self->read_callback_ && !self->input_.empty()) self->deliver_to_callback({});
-    if (!self->closed() && self->input_ready_) self->read_input();
+    self->go_on_reading();
   });
+}
+
+void IOStream::go_on_reading() {
+  if (closed()) return;
+  if (read_callback_ && !paused_ && !flushing_ && !input_.empty()) deliver_to_callback({});
+  if (closed() || paused_) return;
+  if (input_ended_ && !allow_half_close_) return close_when_flushed();
+  if (input_ready_) read_input();
 }
 
 std::optional<absl::StatusOr<std::string>> IOStream::request(internal::ReadRequest request,
                                                              internal::ReadWaiter& waiter) {
+  LoopAccess::assert_here(loop_, "a read of IOStream");
   if (request_.has_value() || read_callback_) {
     return absl::FailedPreconditionError(request_.has_value()
                                              ? "another read is pending on this stream"
                                              : "this stream has a read callback");
+  }
+  if (const auto* bytes = std::get_if<internal::ReadBytes>(&request);
+      bytes != nullptr && !bytes->partial && bytes->count > max_buffer_size_) {
+    return absl::InvalidArgumentError(absl::StrFormat("read_bytes(%d): max_buffer_size is %d", bytes->count,
+                                                      max_buffer_size_));
   }
   request_ = std::move(request);
   const internal::ReadMatch found = internal::match(*request_, input_.view());
@@ -315,8 +357,11 @@ void IOStream::input_ended() {
     }
   }
   if (closed()) return;
-  if (allow_half_close_) return update_interest();
-  close_when_flushed();
+  // Paused: resume_reading() hands over what is left, and comes back here.
+  if (paused_ && read_callback_ && !input_.empty()) return update_interest();
+  if (!allow_half_close_) return close_when_flushed();
+  if (read_callback_) deliver_to_callback({});
+  if (!closed()) update_interest();
 }
 
 // Nobody reads: leaves the data where it is, but an end or an error closes the stream all the same.
@@ -335,6 +380,7 @@ void IOStream::notice_end_while_idle() {
 // ---- Writing
 
 bool IOStream::submit(std::string_view bytes) {
+  LoopAccess::assert_here(loop_, "IOStream::write");
   if (closed() || flushing_) return false;
   if (output_.size() + bytes.size() > max_write_buffer_size_ && !output_.empty()) {
     finish_close(absl::ResourceExhaustedError(absl::StrFormat(
@@ -409,10 +455,12 @@ void IOStream::output_drained() {
   if (std::exchange(output_waited_, false) && drain_callback_) {
     // Moved out while it runs: it may set another.
     absl::AnyInvocable<void()> callback = std::exchange(drain_callback_, nullptr);
+    Delivery delivery(*this);
     callback();
+    delivery.finish();
     if (!drain_callback_) drain_callback_ = std::move(callback);
   }
-  if (flushing_ && output_.empty() && !closed()) finish_close(close_reason_);
+  if (flushing_ && output_.empty()) finish_flushing();
 }
 
 void IOStream::resume_writers() {
@@ -422,20 +470,56 @@ void IOStream::resume_writers() {
 // ---- Ending
 
 void IOStream::set_close_callback(CloseCallback callback) {
-  close_callback_ = std::move(callback);
-  if (closed() && close_callback_) report_closed_later();
+  if (!closed()) {
+    close_callback_ = std::move(callback);
+  } else if (callback) {
+    report_closed_later(std::move(callback));
+  }
 }
 
 void IOStream::close(absl::Status reason) {
+  if (closed()) return;
+  // Written in the callback that closes now: as if it had been sent by the call.
+  if (reason.ok()) uncork();
   if (!closed()) finish_close(std::move(reason));
 }
 
 void IOStream::close_when_flushed() {
-  if (closed()) return;
-  if (!delivering_) uncork();
+  if (closed() || lingering_) return;
   flushing_ = true;
+  if (delivering_) return;  // the end of the delivery goes on here
+  uncork();
+  if (closed()) return;
   update_interest();
-  if (output_.empty() && corked_ == 0) finish_close(absl::OkStatus());
+  if (output_.empty()) finish_flushing();
+}
+
+// Everything is in the kernel. To close now would reset the connection if the peer sent something that
+// was not read, and the reset takes along what the peer has not received yet (RFC 1122, 4.2.2.13).
+void IOStream::finish_flushing() {
+  if (closed() || lingering_ || delivering_) return;
+  if (input_ended_ || !internal::has_data_in_flight(fd_.get())) return finish_close(absl::OkStatus());
+  lingering_ = true;
+  internal::shut_down_sending(fd_.get());
+  loop_.call_later(kLingerTime, [stream = weak_from_this()] {
+    if (const std::shared_ptr<IOStream> self = stream.lock()) self->close();
+  });
+  input_ready_ = true;
+  discard_input();
+}
+
+void IOStream::discard_input() {
+  const std::span<char> buffer = LoopAccess::receive_buffer(loop_);
+  for (uint64_t discarded = 0; discarded < kMaxBytesPerEvent;) {
+    const IoResult result = internal::receive(fd_.get(), buffer.data(), buffer.size());
+    if (result.would_block()) {
+      input_ready_ = false;
+      return update_interest();
+    }
+    if (!result.ok() || result.count == 0) return finish_close(absl::OkStatus());
+    discarded += result.count;
+  }
+  read_later();
 }
 
 absl::Status IOStream::closed_status() const {
@@ -444,22 +528,28 @@ absl::Status IOStream::closed_status() const {
 
 void IOStream::finish_close(absl::Status reason) {
   const std::shared_ptr<IOStream> keep = shared_from_this();
-  LoopAccess::remove(loop_, fd_.get());
-  if (connections_ != nullptr) connections_->remove(*this);
-  fd_.reset();
+  // Closed from here on: a loop that does not run releases the stream inside of remove().
+  UniqueFd fd = std::move(fd_);
+  CloseCallback callback = std::exchange(close_callback_, nullptr);
   close_reason_ = std::move(reason);
   output_.clear();
   corked_ = 0;
+  if (connections_ != nullptr) connections_->remove(*this);
+  LoopAccess::remove(loop_, fd.get());
+  fd.reset();
   // Later: whoever waits would run inside the call that closes.
-  if (waiter_ != nullptr || writers_ != nullptr || close_callback_) report_closed_later();
+  if (waiter_ != nullptr || writers_ != nullptr) {
+    loop_.add_callback([keep] {
+      while (keep->writers_ != nullptr) keep->writers_->resume();
+      if (keep->request_.has_value()) keep->finish_request(keep->closed_status());
+    });
+  }
+  if (callback) report_closed_later(std::move(callback));
 }
 
-void IOStream::report_closed_later() {
-  // The callback goes along: the stream is released, and loses its callbacks, before that.
-  loop_.add_callback([self = shared_from_this(), callback = std::exchange(close_callback_, nullptr)]() mutable {
-    while (self->writers_ != nullptr) self->writers_->resume();
-    if (self->request_.has_value()) self->finish_request(self->closed_status());
-    if (callback) callback(self->close_reason_);
+void IOStream::report_closed_later(CloseCallback callback) {
+  loop_.add_callback([self = shared_from_this(), callback = std::move(callback)]() mutable {
+    callback(self->close_reason_);
   });
 }
 
@@ -480,6 +570,12 @@ absl::StatusOr<SocketAddress> IOStream::peer_address() const {
 }
 
 namespace internal {
+
+void StreamAccess::deliver(IOStream& stream, absl::FunctionRef<void()> callback) {
+  IOStream::Delivery delivery(stream);
+  callback();
+  delivery.finish();
+}
 
 bool WriteAwaiter::await_ready() {
   // Who waits for these bytes does not wait for those that may follow.

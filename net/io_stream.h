@@ -28,10 +28,11 @@ namespace gyre {
 struct IOStreamOptions {
   // What a read may collect before it is answered. Beyond it the stream closes: ResourceExhausted.
   size_t max_buffer_size = 100 * 1024 * 1024;
-  // What may wait to be sent. A write beyond it fails and closes the stream: the peer does not read.
+  // What may wait to be sent. A write that would add to it beyond this fails and closes the stream: the
+  // peer does not read. (A single write is taken whole while nothing waits.)
   size_t max_write_buffer_size = 64 * 1024 * 1024;
-  // After the peer's end the stream stays open for writing; close() it. Otherwise it closes once
-  // everything was sent.
+  // After the peer's end, of which the read callback is told with no bytes, the stream stays open for
+  // writing; close() it. Otherwise it closes once everything was sent.
   bool allow_half_close = false;
 };
 
@@ -55,8 +56,10 @@ class ReadWaiter {
 // A connected, non-blocking stream socket on a loop: Tornado's IOStream. Loop thread only; it lives and
 // dies on its loop. While it is open the loop keeps it alive, so that it may be dropped by all others.
 //
-//     open --close()------------------------------> closed
-//       |--the peer ended, or close_when_flushed()--> flushing --all sent--> closed
+//     open --close(), an error-----------------------------------------------> closed
+//       |--the peer ended--> flushing --all sent--------------------------------^
+//       +--close_when_flushed()--> flushing --all sent--> lingering --the peer--+
+//                                                                     ended, or 5 s passed
 //
 // Reading is one of two: a read callback, which is handed whatever comes, or one read_* at a time.
 // An error or the peer's end closes the stream, once what it sent before was read.
@@ -140,10 +143,10 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
   // Called once, in a later iteration, after the last read; OK where the peer ended, or close() was
   // called without a reason. Not called when the loop is closed.
   void set_close_callback(CloseCallback callback);
-  // Closes the fd at once: what was not sent is dropped, a pending read fails with the reason
+  // Closes the fd at once: what the kernel did not take is dropped, a pending read fails with the reason
   // (Cancelled if it is OK). Idempotent.
   void close(absl::Status reason = absl::OkStatus());
-  // Reads no more, and closes once everything was sent.
+  // Reads no more, and closes once everything was sent and the peer has had the time to receive it.
   void close_when_flushed();
   bool closed() const { return !fd_; }
 
@@ -165,7 +168,7 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
   friend class internal::WriteAwaiter;
   friend struct internal::StreamAccess;
   friend class internal::LoopConnections;
-  struct Connecting;
+  class Connecting;
 
   using ReadCallback = absl::AnyInvocable<size_t(std::string_view)>;
 
@@ -193,17 +196,20 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
   void input_ended();
   void notice_end_while_idle();
   void read_later();
+  void go_on_reading();
+  void discard_input();
 
   bool submit(std::string_view bytes);
   void send_or_queue(std::string_view bytes);
   void flush_output();
   void uncork();
   void output_drained();
+  void finish_flushing();
   void resume_writers();
 
   void update_interest();
   void finish_close(absl::Status reason);
-  void report_closed_later();
+  void report_closed_later(CloseCallback callback);
   absl::Status closed_status() const;
 
   IOLoop& loop_;
@@ -215,6 +221,7 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
   bool input_ended_ = false;
   bool paused_ = false;
   bool flushing_ = false;        // closes once the output is empty
+  bool lingering_ = false;       // has sent everything, and waits for the peer's end
   bool delivering_ = false;      // a reader of this stream is on the stack: writes are corked
   bool read_scheduled_ = false;
   bool output_waited_ = false;   // since the output was empty last

@@ -32,6 +32,7 @@ absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address, co
   if (address.family() == AF_INET6 && !enable(fd->get(), IPPROTO_IPV6, IPV6_V6ONLY)) {
     return internal::errno_status(errno, what);
   }
+  internal::set_inline_urgent_data(fd->get());
   if (options.no_delay) internal::set_no_delay(fd->get(), true);
   if (::bind(fd->get(), address.data(), address.size()) != 0 || ::listen(fd->get(), options.backlog) != 0) {
     return internal::errno_status(errno, what);

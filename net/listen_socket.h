@@ -26,6 +26,7 @@ class ListenSocket {
 
   const SocketAddress& address() const { return address_; }
   int fileno() const { return fd_.get(); }
+  void close() { fd_.reset(); }
 
  private:
   ListenSocket(UniqueFd fd, const SocketAddress& address) : fd_(std::move(fd)), address_(address) {}

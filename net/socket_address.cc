@@ -22,6 +22,9 @@ SocketAddress::SocketAddress(const sockaddr* address, socklen_t length)
 absl::StatusOr<SocketAddress> SocketAddress::parse(std::string_view host, uint16_t port) {
   SocketAddress address;
   const std::string text(host);
+  if (text.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError("a host with a NUL byte");
+  }
   if (::inet_pton(AF_INET, text.c_str(), &address.storage_.v4.sin_addr) == 1) {
     address.storage_.v4.sin_family = AF_INET;
     address.length_ = sizeof(sockaddr_in);
@@ -39,6 +42,7 @@ absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_vi
   if (absl::StatusOr<SocketAddress> numeric = parse(host, port); numeric.ok()) {
     return std::vector<SocketAddress>{*numeric};
   }
+  if (host.find('\0') != std::string_view::npos) return absl::InvalidArgumentError("a host with a NUL byte");
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -81,13 +85,19 @@ absl::Status SocketAddress::split(std::string_view text, std::string* host, uint
   return absl::OkStatus();
 }
 
+// The kernel says how long the address is, also where it is longer than what was asked for.
+absl::StatusOr<SocketAddress> SocketAddress::checked() const {
+  if (family() == AF_INET || family() == AF_INET6) return *this;
+  return absl::UnimplementedError(absl::StrFormat("an address of family %d", family()));
+}
+
 absl::StatusOr<SocketAddress> SocketAddress::local_of(int fd) {
   SocketAddress address;
   address.length_ = sizeof(address.storage_);
   if (::getsockname(fd, &address.storage_.generic, &address.length_) != 0) {
     return internal::errno_status(errno, "getsockname");
   }
-  return address;
+  return address.checked();
 }
 
 absl::StatusOr<SocketAddress> SocketAddress::peer_of(int fd) {
@@ -96,7 +106,7 @@ absl::StatusOr<SocketAddress> SocketAddress::peer_of(int fd) {
   if (::getpeername(fd, &address.storage_.generic, &address.length_) != 0) {
     return internal::errno_status(errno, "getpeername");
   }
-  return address;
+  return address.checked();
 }
 
 uint16_t SocketAddress::port() const {

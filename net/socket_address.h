@@ -46,6 +46,8 @@ class SocketAddress {
   bool operator==(const SocketAddress& other) const;
 
  private:
+  absl::StatusOr<SocketAddress> checked() const;
+
   // sockaddr_storage would be 128 bytes in every stream.
   union {
     sockaddr generic;

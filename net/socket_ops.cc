@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "gyre/loop/errno_status.h"
@@ -89,6 +90,22 @@ int socket_error(int fd) {
 void set_no_delay(int fd, bool enabled) {
   const int on = enabled;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void set_inline_urgent_data(int fd) {
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
+void shut_down_sending(int fd) { ::shutdown(fd, SHUT_WR); }
+
+bool has_data_in_flight(int fd) {
+  int bytes = 0;
+  if (::ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0) return true;
+#if defined(TIOCOUTQ)
+  if (::ioctl(fd, TIOCOUTQ, &bytes) == 0 && bytes > 0) return true;  // SIOCOUTQ of tcp(7)
+#endif
+  return false;
 }
 
 }  // namespace gyre::internal

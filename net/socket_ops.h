@@ -32,6 +32,14 @@ int socket_error(int fd);
 // Fails quietly where the socket has no such option (an AF_UNIX one has no TCP_NODELAY).
 void set_no_delay(int fd, bool enabled);
 
+// Urgent data stays in line, so that it is no end of a read: level with the rest, as RFC 6093 advises.
+// Connections inherit it from their listening socket (Linux).
+void set_inline_urgent_data(int fd);
+
+void shut_down_sending(int fd);
+// Something was received and not read, or sent and not acknowledged.
+bool has_data_in_flight(int fd);
+
 }  // namespace gyre::internal
 
 #endif  // GYRE_NET_SOCKET_OPS_H_

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "gyre/net/io_stream.h"
 
 namespace gyre::internal {
@@ -105,6 +106,8 @@ struct StreamAccess {
                                                             ReadWaiter& waiter) {
     return stream.request(std::move(request), waiter);
   }
+  // Calls a callback of the stream: what it writes is sent together, and if it throws the stream closes.
+  static void deliver(IOStream& stream, absl::FunctionRef<void()> callback);
 };
 
 // A read with a callback. On the heap; deletes itself once it is told.
@@ -117,8 +120,9 @@ class CallbackReader final : private ReadWaiter {
     if (!answer.has_value()) return;
     // Never inside the call that asked.
     stream.loop().add_callback(
-        [owned = std::unique_ptr<CallbackReader>(reader), answer = *std::move(answer)]() mutable {
-          owned->callback_(std::move(answer));
+        [stream = stream.shared_from_this(), owned = std::unique_ptr<CallbackReader>(reader),
+         answer = *std::move(answer)]() mutable {
+          StreamAccess::deliver(*stream, [&] { owned->callback_(std::move(answer)); });
         });
   }
 

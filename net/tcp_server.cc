@@ -61,14 +61,13 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
           return warn_of_lost_connection(stream.status());
         }
         loop.add(**stream);
-        struct Guard {  // a handler that throws leaves no connection behind
-          std::shared_ptr<IOStream> stream;
-          ~Guard() {
-            if (stream != nullptr) stream->close(absl::InternalError("the connection's handler threw"));
-          }
-        } guard{*stream};
-        handler(*std::move(stream));
-        guard.stream = nullptr;
+        std::shared_ptr<IOStream> unhandled = *stream;
+        internal::LoopAccess::call(loop.loop(), [&] {
+          handler(*std::move(stream));
+          unhandled = nullptr;
+        });
+        // A handler that throws leaves no connection behind, and takes none along.
+        if (unhandled != nullptr) unhandled->close(absl::InternalError("the connection's handler threw"));
       });
 }
 
@@ -83,9 +82,14 @@ absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
   absl::StatusOr<ListenSocket> socket = ListenSocket::bind(addresses->front(), options);
   if (!socket.ok()) return socket.status();
   const SocketAddress address = socket->address();
+  const size_t listening_before = listening_.size();
   absl::Status status = options_.accept == AcceptMode::kThread ? accept_in_thread(*std::move(socket))
                                                                : accept_in_loops(*std::move(socket));
-  if (status.ok()) addresses_.push_back(address);
+  if (status.ok()) {
+    addresses_.push_back(address);
+  } else {
+    stop_listening_from(listening_before);  // all of an address's sockets, or none
+  }
   return status;
 }
 
@@ -140,7 +144,13 @@ absl::Status TCPServer::accept_in_loops(ListenSocket first) {
 }
 
 void TCPServer::stop_listening() {
-  for (Listening& listening : std::exchange(listening_, {})) {
+  stop_listening_from(0);
+  accept_thread_.reset();
+}
+
+void TCPServer::stop_listening_from(size_t first) {
+  for (; listening_.size() > first; listening_.pop_back()) {
+    const Listening& listening = listening_.back();
     absl::Status status = call_on(*listening.loop, [acceptor = listening.acceptor] {
       acceptor->reset();
       return absl::OkStatus();
@@ -148,7 +158,6 @@ void TCPServer::stop_listening() {
     // Its loop does not run: it may be used from here.
     if (!status.ok()) listening.acceptor->reset();
   }
-  accept_thread_.reset();
 }
 
 uint64_t TCPServer::drain(IOLoop::Duration deadline) {

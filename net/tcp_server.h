@@ -98,16 +98,31 @@ class TCPServer {
       return [shared](std::shared_ptr<IOStream> stream) {
         IOLoop& loop = stream->loop();
         // Begins in the next iteration; the function lives as long as its Task.
-        loop.spawn_callback([shared](std::shared_ptr<IOStream> s) { return (*shared)(std::move(s)); },
-                            std::move(stream));
+        loop.spawn_callback(
+            [shared](std::shared_ptr<IOStream> s) { return handle_stream(shared, std::move(s)); },
+            std::move(stream));
       };
     } else {
       return [handler = std::move(handler)](std::shared_ptr<IOStream> stream) { handler(std::move(stream)); };
     }
   }
 
+  // A handler that throws leaves no connection behind.
+  template <class H>
+  static Task<void> handle_stream(std::shared_ptr<const H> handler, std::shared_ptr<IOStream> stream) {
+    struct Closer {
+      std::shared_ptr<IOStream> stream;
+      ~Closer() {
+        if (stream != nullptr) stream->close(absl::InternalError("the connection's handler threw"));
+      }
+    } closer{stream};
+    co_await (*handler)(std::move(stream));
+    closer.stream = nullptr;
+  }
+
   absl::Status accept_in_thread(ListenSocket socket);
   absl::Status accept_in_loops(ListenSocket first);
+  void stop_listening_from(size_t first);
   bool wait_until_closed(std::chrono::steady_clock::time_point deadline) const;
 
   LoopPool& pool_;

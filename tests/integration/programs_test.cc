@@ -1,0 +1,241 @@
+// The programs as a user meets them: processes, flags, signals, exit codes.
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/net/listen_socket.h"
+#include "gyre/tests/integration/process.h"
+
+namespace gyre::testing {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+std::string echo_server() { return runfile("examples/echo_server"); }
+std::string tcp_load() { return runfile("benchmarks/tcp_load"); }
+
+// The port of "listening on 127.0.0.1:PORT".
+std::string port_of(Process& server) {
+  EXPECT_TRUE(server.wait_for_output("\n")) << server.err();
+  const std::string& line = server.out();
+  EXPECT_THAT(line, MatchesRegex("listening on 127\\.0\\.0\\.1:[0-9]+\n"));
+  return line.substr(line.rfind(':') + 1, line.size() - line.rfind(':') - 2);
+}
+
+size_t count_lines(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
+
+struct Mode {
+  const char* name;
+  std::vector<std::string> flags;
+};
+
+class EchoServer : public ::testing::TestWithParam<Mode> {};
+
+TEST_P(EchoServer, GivesBackEveryByteAndEndsWithATableAtSigterm) {
+  std::vector<std::string> command{echo_server(), "--threads=2"};
+  command.insert(command.end(), GetParam().flags.begin(), GetParam().flags.end());
+  Process server(command);
+  const std::string port = port_of(server);
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=50", "--size=3000", "--pipeline=4",
+                "--seconds=1", "--threads=2"});
+  EXPECT_EQ(load.wait(), 0) << load.err();
+  EXPECT_THAT(load.out(), ContainsRegex("50 connections.*\n[0-9]+ requests"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.out(), HasSubstr("wake-ups"));
+  EXPECT_THAT(server.out(), ContainsRegex("gyre-0 .*\ngyre-1 .*\nall +50 "));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Modes, EchoServer,
+    ::testing::Values(Mode{"default", {}}, Mode{"epoll", {"--backend=epoll"}}, Mode{"select", {"--backend=select"}},
+                      Mode{"reuseport", {"--accept=reuseport"}},
+                      Mode{"least_connections", {"--placement=least_connections"}}),
+    [](const ::testing::TestParamInfo<Mode>& info) { return info.param.name; });
+
+TEST(EchoServerFlags, AWrongOneIsOneLineAndExitCodeTwo) {
+  for (const char* flag : {"--frobnicate", "--port=70000", "--port=x", "--threads=-1", "--backend=poll",
+                           "--accept=both", "--placement=random", "--port", "surplus"}) {
+    Process server({echo_server(), flag});
+    EXPECT_EQ(server.wait(), 2) << flag;
+    EXPECT_EQ(server.out(), "") << flag;
+    EXPECT_EQ(count_lines(server.err()), 1u) << server.err();
+    EXPECT_THAT(server.err(), ::testing::StartsWith("echo_server: ")) << flag;
+  }
+}
+
+TEST(EchoServerFlags, HelpListsThemAll) {
+  Process server({echo_server(), "--help"});
+  EXPECT_EQ(server.wait(), 0);
+  for (const char* flag : {"--host", "--port", "--threads", "--backend", "--accept", "--placement"}) {
+    EXPECT_THAT(server.out(), HasSubstr(flag));
+  }
+}
+
+TEST(EchoServerFlags, APortInUseIsOneLineThatNamesIt) {
+  absl::StatusOr<ListenSocket> taken = ListenSocket::bind(*SocketAddress::parse("127.0.0.1", 0));
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  const std::string port = std::to_string(taken->address().port());
+  Process server({echo_server(), "--port=" + port});
+  EXPECT_EQ(server.wait(), 2);
+  EXPECT_EQ(count_lines(server.err()), 1u);
+  EXPECT_THAT(server.err(), HasSubstr("127.0.0.1:" + port));
+  EXPECT_THAT(server.err(), HasSubstr("in use"));
+}
+
+TEST(EchoServerFlags, AnUnresolvableHostIsOneLineThatNamesIt) {
+  Process server({echo_server(), "--host=no-such-host.invalid"});
+  EXPECT_EQ(server.wait(), 2);
+  EXPECT_EQ(count_lines(server.err()), 1u);
+  EXPECT_THAT(server.err(), HasSubstr("no-such-host.invalid"));
+}
+
+TEST(EchoServerSignals, SigintEndsItLikeSigterm) {
+  Process server({echo_server(), "--threads=1"});
+  port_of(server);
+  server.signal(SIGINT);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_THAT(server.out(), HasSubstr("callbacks"));
+}
+
+// Guards the drain: what a slow client was sent before SIGTERM has to reach it.
+TEST(EchoServerSignals, SigtermFinishesWhatIsBeingWritten) {
+  Process server({echo_server(), "--threads=1"});
+  const auto port = static_cast<uint16_t>(std::stoi(port_of(server)));
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const absl::StatusOr<SocketAddress> address = SocketAddress::parse("127.0.0.1", port);
+  ASSERT_EQ(::connect(fd, address->data(), address->size()), 0);
+  // More than the sockets' buffers hold, so that the server has some of it queued.
+  const int small = 64 * 1024;
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+  const std::string sent(600 * 1000, 'x');
+  ASSERT_EQ(::send(fd, sent.data(), sent.size(), 0), static_cast<ssize_t>(sent.size()));
+  // The first byte back says that the server has begun; it holds the rest of this burst.
+  char byte;
+  ASSERT_EQ(::recv(fd, &byte, 1, 0), 1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it takes in the rest meanwhile
+  server.signal(SIGTERM);
+  size_t received = 1;
+  std::string buffer(8192, '\0');
+  for (ssize_t n; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;) {
+    received += n;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  ::close(fd);
+  EXPECT_EQ(received, sent.size());
+  EXPECT_EQ(server.wait(), 0) << server.err();
+}
+
+// A peer that answers with other bytes, one wrong in each chunk.
+class WrongServer {
+ public:
+  WrongServer() : socket_(*ListenSocket::bind(*SocketAddress::parse("127.0.0.1", 0))) {
+    thread_ = std::thread([this] {
+      const int connection = accept_one();
+      char buffer[4096];
+      for (ssize_t n; (n = ::recv(connection, buffer, sizeof(buffer), 0)) > 0;) {
+        buffer[n / 2] ^= 1;
+        if (::send(connection, buffer, n, MSG_NOSIGNAL) != n) break;
+      }
+      ::close(connection);
+    });
+  }
+  ~WrongServer() { thread_.join(); }
+
+  std::string address() const { return socket_.address().to_string(); }
+
+ private:
+  int accept_one() {
+    for (;;) {
+      const int fd = ::accept4(socket_.fileno(), nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) return fd;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  ListenSocket socket_;
+  std::thread thread_;
+};
+
+TEST(TcpLoad, AWrongByteIsExitCodeOne) {
+  WrongServer server;
+  Process load({tcp_load(), "--target=" + server.address(), "--connections=1", "--seconds=1"});
+  EXPECT_EQ(load.wait(), 1);
+  EXPECT_THAT(load.err(), ContainsRegex("[1-9][0-9]* wrong bytes"));
+}
+
+TEST(TcpLoad, ARefusedConnectionIsExitCodeOne) {
+  std::string address;
+  {
+    absl::StatusOr<ListenSocket> closed = ListenSocket::bind(*SocketAddress::parse("127.0.0.1", 0));
+    address = closed->address().to_string();
+  }
+  Process load({tcp_load(), "--target=" + address, "--connections=3", "--seconds=1"});
+  EXPECT_EQ(load.wait(), 1);
+  EXPECT_THAT(load.err(), HasSubstr("3 refused"));
+  EXPECT_THAT(load.err(), HasSubstr("Connection refused"));
+}
+
+// A server that dies takes requests with it: they are lost, and the load says so.
+TEST(TcpLoad, AServerThatDiesIsExitCodeOne) {
+  Process server({echo_server(), "--threads=1"});
+  const std::string port = port_of(server);
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=10", "--seconds=3"});
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  server.signal(SIGKILL);
+  EXPECT_EQ(load.wait(), 1);
+  EXPECT_THAT(load.err(), HasSubstr("10 broken"));
+}
+
+TEST(TcpLoad, WrongFlagsAreExitCodeTwo) {
+  for (const std::vector<std::string>& flags :
+       {std::vector<std::string>{}, {"--target=nowhere"}, {"--target=127.0.0.1:99999"}, {"--target=::1:80"},
+        {"--target=127.0.0.1:1", "--size=0"}, {"--target=127.0.0.1:1", "--connections=1000000"}}) {
+    std::vector<std::string> command{tcp_load()};
+    command.insert(command.end(), flags.begin(), flags.end());
+    Process load(command);
+    EXPECT_EQ(load.wait(), 2) << load.err();
+    EXPECT_EQ(count_lines(load.err()), 1u) << load.err();
+  }
+}
+
+TEST(TcpLoad, JsonIsOneLine) {
+  Process server({echo_server(), "--threads=1"});
+  const std::string port = port_of(server);
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=2", "--seconds=1", "--json"});
+  EXPECT_EQ(load.wait(), 0) << load.err();
+  EXPECT_EQ(count_lines(load.out()), 1u);
+  EXPECT_THAT(load.out(), ContainsRegex("^\\{\"connections\": 2, .*\"p99\\.9\": [0-9.]+.*\"wrong_bytes\": 0.*\\}\n$"));
+}
+
+// The main job: ten thousand connections at once, every byte checked.
+TEST(TcpLoad, TenThousandConnectionsComeBackWhole) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  constexpr rlim_t kConnections = 10000;
+  if (limit.rlim_max < kConnections + 100) {
+    GTEST_SKIP() << "needs a hard limit of " << kConnections + 100 << " open files, has " << limit.rlim_max;
+  }
+  Process server({echo_server(), "--threads=2", "--placement=least_connections"});
+  const std::string port = port_of(server);
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=10000", "--seconds=1", "--threads=2"});
+  EXPECT_EQ(load.wait(std::chrono::seconds(120)), 0) << load.err();
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0);
+  EXPECT_THAT(server.out(), ContainsRegex("gyre-0 +5000 .*\ngyre-1 +5000 .*\nall +10000 "));
+}
+
+}  // namespace
+}  // namespace gyre::testing
