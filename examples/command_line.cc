@@ -55,8 +55,8 @@ absl::Status CommandLine::parse(int argc, char** argv) {
     const int found = ::getopt_long(argc, argv, ":", options.data(), &index);
     if (found == -1) break;
     if (found != 0) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          found == ':' ? "%s needs a value" : "unknown flag %s; --help lists them", argv[current]));
+      return absl::InvalidArgumentError(found == ':' ? absl::StrFormat("%s needs a value", argv[current])
+                                                     : absl::StrFormat("unknown flag %s; --help lists them", argv[current]));
     }
     if (static_cast<size_t>(index) == flags_.size()) {
       print_help(argv[0]);

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <system_error>
 #include <thread>
 
 #include "gyre/loop/callback_guard.h"
 #include "gyre/loop/log.h"
+#include "gyre/loop/mutex.h"
 
 namespace gyre {
 namespace {
@@ -16,7 +16,7 @@ namespace {
 class DefaultExecutor final : public Executor {
  public:
   bool execute(Callback work) override {
-    std::unique_lock<std::mutex> lock(mutex_);
+    internal::MutexLock lock(mutex_);
     queue_.push_back(std::move(work));
     if (idle_ < queue_.size() && threads_ < max_threads()) start_thread();
     if (threads_ == 0) {
@@ -24,7 +24,6 @@ class DefaultExecutor final : public Executor {
       queue_.pop_back();
       return false;
     }
-    lock.unlock();
     ready_.notify_one();
     return true;
   }
@@ -32,7 +31,7 @@ class DefaultExecutor final : public Executor {
  private:
   static size_t max_threads() { return std::max(4u, std::thread::hardware_concurrency()); }
 
-  void start_thread() {
+  void start_thread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
 #if defined(__cpp_exceptions)
     try {
 #endif
@@ -46,25 +45,25 @@ class DefaultExecutor final : public Executor {
   }
 
   [[noreturn]] void run() {
-    std::unique_lock<std::mutex> lock(mutex_);
+    mutex_.lock();
     for (;;) {
       ++idle_;
-      ready_.wait(lock, [this] { return !queue_.empty(); });
+      while (queue_.empty()) ready_.wait(mutex_);
       --idle_;
       Callback work = std::move(queue_.front());
       queue_.pop_front();
-      lock.unlock();
+      mutex_.unlock();
       guard_.run(work);
       work = nullptr;  // its captures go before the next wait
-      lock.lock();
+      mutex_.lock();
     }
   }
 
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<Callback> queue_;
-  size_t threads_ = 0;
-  size_t idle_ = 0;
+  internal::Mutex mutex_;
+  std::condition_variable_any ready_;
+  std::deque<Callback> queue_ ABSL_GUARDED_BY(mutex_);
+  size_t threads_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t idle_ ABSL_GUARDED_BY(mutex_) = 0;
   internal::CallbackGuard guard_{"default executor"};
 };
 

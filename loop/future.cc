@@ -6,7 +6,7 @@ FutureStateBase::~FutureStateBase() { cancel_post(); }
 
 void FutureStateBase::post_when_done(std::shared_ptr<CallbackQueue> queue, CallbackNode* node) {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     if (!done()) {
       GYRE_CHECK(node_ == nullptr, "a future is awaited twice at the same time");
       queue_ = std::move(queue);
@@ -21,7 +21,7 @@ void FutureStateBase::cancel_post() {
   std::shared_ptr<CallbackQueue> queue;
   CallbackNode* node;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     queue = std::move(queue_);
     node = std::exchange(node_, nullptr);
   }
@@ -39,7 +39,7 @@ void FutureStateBase::set_exception(std::exception_ptr error) {
 
 void FutureStateBase::break_promise() {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     if (claimed_) return;
     claimed_ = true;
   }
@@ -48,13 +48,13 @@ void FutureStateBase::break_promise() {
 }
 
 void FutureStateBase::begin_completion() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   GYRE_CHECK(!claimed_, "a promise may be set once: its future has a value or an exception already");
   claimed_ = true;
 }
 
 void FutureStateBase::undo_begin() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   claimed_ = false;
 }
 
@@ -62,7 +62,7 @@ void FutureStateBase::complete() {
   std::shared_ptr<CallbackQueue> queue;
   CallbackNode* node;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     done_.store(true, std::memory_order_release);
     queue = std::move(queue_);
     node = std::exchange(node_, nullptr);

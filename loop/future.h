@@ -5,7 +5,6 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
@@ -13,6 +12,7 @@
 
 #include "gyre/loop/callback_queue.h"
 #include "gyre/loop/log.h"
+#include "gyre/loop/mutex.h"
 #include "gyre/loop/task_root.h"
 
 namespace gyre {
@@ -57,13 +57,13 @@ class FutureStateBase {
   void rethrow_if_failed() const;
 
  private:
-  std::mutex mutex_;
-  bool claimed_ = false;  // a value or an exception is being set
+  Mutex mutex_;
+  bool claimed_ ABSL_GUARDED_BY(mutex_) = false;  // a value or an exception is being set
   std::atomic<bool> done_{false};
   std::exception_ptr error_;
   bool broken_ = false;
-  std::shared_ptr<CallbackQueue> queue_;
-  CallbackNode* node_ = nullptr;
+  std::shared_ptr<CallbackQueue> queue_ ABSL_GUARDED_BY(mutex_);
+  CallbackNode* node_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 template <class T>

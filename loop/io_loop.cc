@@ -77,8 +77,9 @@ absl::Status IOLoop::start() {
   if (!affinity_.try_run()) {
     return absl::FailedPreconditionError(absl::StrFormat("start: loop \"%s\" runs already", name_));
   }
-  IOLoop* const previous_current = current(/*instance=*/false);
-  absl::Status status = make_current();
+  // Not a pointer: that loop may be destroyed meanwhile.
+  const std::shared_ptr<Identity> previous_current = std::exchange(current_identity(), identity_);
+  absl::Status status;
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
     busy_since_ = clock_.now();
@@ -88,11 +89,7 @@ absl::Status IOLoop::start() {
   }
   queue_->clear_stop();
   CallbackQueue::set_running(previous_running);
-  if (previous_current != nullptr) {
-    previous_current->make_current().IgnoreError();
-  } else {
-    clear_current();
-  }
+  current_identity() = previous_current;
   affinity_.end_run();
   return status;
 }

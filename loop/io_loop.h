@@ -259,12 +259,12 @@ class IOLoop {
   IOLoop(const IOLoopOptions& options, Backend backend, std::unique_ptr<Poller> poller);
 
   // One iteration; false: stop() was called.
-  bool iterate();
-  void run_callbacks();
-  void run_timeouts(uint64_t added_before);
-  void poll_and_dispatch();
-  void dispatch(const Poller::Event& event);
-  Duration poll_timeout(TimePoint now) const;
+  bool iterate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void run_callbacks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void run_timeouts(uint64_t added_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void poll_and_dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  Duration poll_timeout(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 
   // Calls `f`, which is user code, and watches how long it takes if that was asked for.
   template <class F>
@@ -274,8 +274,8 @@ class IOLoop {
   // Why the loop cannot be used, or OK.
   absl::Status check_usable(const char* what) const;
   absl::Status register_handler(int fd, internal::EventHandler& handler, uint32_t events, Trigger trigger);
-  void unregister_handler(int fd);
-  void close_leased(bool all_fds);
+  void unregister_handler(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void close_leased(bool all_fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 
   const std::string name_;
   const Backend backend_;
@@ -286,15 +286,15 @@ class IOLoop {
   internal::CallbackGuard guard_;
   std::unique_ptr<Poller> poller_;
   std::shared_ptr<internal::CallbackQueue> queue_;
-  internal::TimerQueue timers_;
-  internal::HandlerTable handlers_;
+  internal::TimerQueue timers_ ABSL_GUARDED_BY(affinity_);
+  internal::HandlerTable handlers_ ABSL_GUARDED_BY(affinity_);
   internal::TaskRegistry tasks_;
   internal::FdWaiters fd_waiters_{*this};
   std::shared_ptr<Identity> identity_;
   std::atomic<Executor*> executor_{nullptr};
   Duration slow_threshold_{0};
-  absl::Status poll_failure_;
-  TimePoint busy_since_;
+  absl::Status poll_failure_ ABSL_GUARDED_BY(affinity_);
+  TimePoint busy_since_ ABSL_GUARDED_BY(affinity_);
   std::unique_ptr<char[]> receive_buffer_;
   std::unique_ptr<char[]> send_buffer_;
   const uint32_t fork_generation_ = internal::fork_generation();

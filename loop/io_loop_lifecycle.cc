@@ -1,9 +1,8 @@
 // Which loop is whose, and how a loop ends.
 
-#include <mutex>
-
 #include "absl/strings/str_format.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/mutex.h"
 
 namespace gyre {
 
@@ -13,9 +12,9 @@ struct IOLoop::Identity {
 };
 
 struct IOLoop::Instance {
-  std::mutex mutex;
-  IOLoop* loop = nullptr;
-  bool owned = false;  // made by instance(), not installed
+  internal::Mutex mutex;
+  IOLoop* loop ABSL_GUARDED_BY(mutex) = nullptr;
+  bool owned ABSL_GUARDED_BY(mutex) = false;  // made by instance(), not installed
 };
 
 IOLoop::Instance& IOLoop::the_instance() {
@@ -43,12 +42,18 @@ IOLoop::IOLoop(const IOLoopOptions& options, Backend backend, std::unique_ptr<Po
 }
 
 IOLoop::~IOLoop() {
-  GYRE_CHECK(!affinity_.here(), "loop \"%s\" is destroyed inside its own callback: stop it, and destroy it after start() returned", name_);
-  GYRE_CHECK(!affinity_.running(), "loop \"%s\" is destroyed while another thread runs it", name_);
-  close().IgnoreError();  // cannot fail: it does not run
+  // In a child of fork() the thread that ran the loop does not exist, and the loop is the parent's.
+  if (internal::fork_generation() == fork_generation_) {
+    GYRE_CHECK(!affinity_.here(),
+               "loop \"%s\" is destroyed inside its own callback: stop it, and destroy it after start() "
+               "returned",
+               name_);
+    GYRE_CHECK(!affinity_.running(), "loop \"%s\" is destroyed while another thread runs it", name_);
+    close().IgnoreError();  // cannot fail: it does not run
+  }
   identity_->loop.store(nullptr, std::memory_order_release);
   Instance& instance = the_instance();
-  std::lock_guard<std::mutex> lock(instance.mutex);
+  internal::MutexLock lock(instance.mutex);
   if (instance.loop == this) instance.loop = nullptr;
 }
 
@@ -69,7 +74,7 @@ void IOLoop::clear_current() { current_identity().reset(); }
 
 IOLoop& IOLoop::instance() {
   Instance& instance = the_instance();
-  std::lock_guard<std::mutex> lock(instance.mutex);
+  internal::MutexLock lock(instance.mutex);
   if (instance.loop == nullptr) {
     IOLoopOptions options;
     options.make_current = false;
@@ -84,13 +89,13 @@ IOLoop& IOLoop::instance() {
 
 bool IOLoop::initialized() {
   Instance& instance = the_instance();
-  std::lock_guard<std::mutex> lock(instance.mutex);
+  internal::MutexLock lock(instance.mutex);
   return instance.loop != nullptr;
 }
 
 absl::Status IOLoop::install() {
   Instance& instance = the_instance();
-  std::lock_guard<std::mutex> lock(instance.mutex);
+  internal::MutexLock lock(instance.mutex);
   if (instance.loop != nullptr) {
     return absl::AlreadyExistsError("install: the process has an instance() already");
   }
@@ -102,7 +107,7 @@ absl::Status IOLoop::install() {
 void IOLoop::clear_instance() {
   std::unique_ptr<IOLoop> owned;  // destroyed after the lock: its callbacks' destructors are user code
   Instance& instance = the_instance();
-  std::lock_guard<std::mutex> lock(instance.mutex);
+  internal::MutexLock lock(instance.mutex);
   IOLoop* loop = std::exchange(instance.loop, nullptr);
   if (instance.owned) owned.reset(loop);
 }

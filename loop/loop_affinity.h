@@ -33,14 +33,14 @@ class ABSL_LOCKABLE LoopAffinity {
   }
 
   // idle -> running. False: a thread runs it already. Waits while it is leased.
-  bool try_run();
-  void end_run();
+  bool try_run() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
+  void end_run() ABSL_UNLOCK_FUNCTION();
 
   // idle -> leased. False: a thread runs it. Waits while another thread leases it.
-  bool try_lease();
+  bool try_lease() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
   // Does not wait: false if it is leased, too.
   bool try_lease_now();
-  void end_lease();
+  void end_lease() ABSL_UNLOCK_FUNCTION();
 
  private:
   static constexpr int64_t kIdle = 0;

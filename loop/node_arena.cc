@@ -1,10 +1,10 @@
 #include "gyre/loop/node_arena.h"
 
 #include <cstdlib>
-#include <mutex>
 #include <new>
 
 #include "gyre/loop/log.h"
+#include "gyre/loop/mutex.h"
 
 namespace gyre::internal {
 
@@ -25,7 +25,7 @@ template <class Chunk>
 class ChunkPool {
  public:
   Chunk* take() {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     Chunk* chunk = free_;
     if (chunk == nullptr) return nullptr;
     free_ = chunk->next_free;
@@ -35,7 +35,7 @@ class ChunkPool {
 
   // False: full, the chunk is still the caller's.
   bool give(Chunk* chunk) {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     if (count_ == kMaxChunks) return false;
     chunk->next_free = free_;
     free_ = chunk;
@@ -47,9 +47,9 @@ class ChunkPool {
   // 4 MiB: enough for every producer of a large machine to have a few on the way.
   static constexpr size_t kMaxChunks = 512;
 
-  std::mutex mutex_;
-  Chunk* free_ = nullptr;
-  size_t count_ = 0;
+  Mutex mutex_;
+  Chunk* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  size_t count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 template <class Chunk>

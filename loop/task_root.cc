@@ -32,7 +32,7 @@ bool TaskRoot::leave_for_target() {
   const uint64_t epoch = suspend(hop.coroutine);
   std::shared_ptr<TaskRoot> self = source.tasks_.remove(*this);
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     loop_ = &target;
   }
   // Once it is in the target's registry, the target's close() may destroy the chain.
@@ -44,7 +44,7 @@ bool TaskRoot::leave_for_target() {
   }
   if (moved) return true;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(mutex_);
     loop_ = &source;
   }
   source.tasks_.add(*this);  // cannot fail: the source runs, so nobody closes it
@@ -66,12 +66,12 @@ void TaskRoot::destroy() {
 }
 
 bool TaskRoot::bound_to(const IOLoop& loop) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   return loop_ == &loop;
 }
 
 void TaskRoot::mark_gone() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   gone_ = true;
   gone_changed_.notify_all();
 }
@@ -79,16 +79,16 @@ void TaskRoot::mark_gone() {
 void TaskRoot::abandon(IOLoop& caller) {
   constexpr std::chrono::milliseconds kRetry(1);
   IOLoop* asked = nullptr;
-  std::unique_lock<std::mutex> lock(mutex_);
+  mutex_.lock();
   while (!gone_) {
     // While the lock is held and the root is not gone, its loop cannot finish closing.
     IOLoop& loop = *loop_;
     if (&loop == &caller || loop.affinity_.try_lease_now()) {
-      lock.unlock();
+      mutex_.unlock();
       const std::shared_ptr<TaskRoot> owned = loop.tasks_.remove(*this);
       if (owned != nullptr) destroy();
       if (&loop != &caller) loop.affinity_.end_lease();
-      lock.lock();
+      mutex_.lock();
       continue;
     }
     if (asked != &loop) {
@@ -100,12 +100,13 @@ void TaskRoot::abandon(IOLoop& caller) {
       });
     }
     // That loop may be stopped before it comes to the post: look again from time to time.
-    gone_changed_.wait_for(lock, kRetry);
+    gone_changed_.wait_for(mutex_, kRetry);
   }
+  mutex_.unlock();
 }
 
 bool TaskRegistry::add(TaskRoot& root) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   if (closed_) return false;
   root.self_ = root.shared_from_this();
   root.previous_ = nullptr;
@@ -116,7 +117,7 @@ bool TaskRegistry::add(TaskRoot& root) {
 }
 
 std::shared_ptr<TaskRoot> TaskRegistry::remove(TaskRoot& root) {
-  std::lock_guard<std::mutex> lock(mutex_);
+  MutexLock lock(mutex_);
   // Not in any list, or close() is taking it. (A root in another loop's list is never asked for.)
   if (root.self_ == nullptr) return nullptr;
   (root.previous_ != nullptr ? root.previous_->following_ : first_) = root.following_;
@@ -129,7 +130,7 @@ void TaskRegistry::close() {
   for (;;) {
     std::shared_ptr<TaskRoot> root;
     {
-      std::lock_guard<std::mutex> lock(mutex_);
+      MutexLock lock(mutex_);
       closed_ = true;
       if (first_ == nullptr) return;
       root = std::move(first_->self_);

@@ -6,8 +6,9 @@
 #include <coroutine>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <utility>
+
+#include "gyre/loop/mutex.h"
 
 namespace gyre {
 
@@ -58,7 +59,8 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
 
   // Destroys the chain where it is suspended, and waits for that. From the thread of `caller`, the
   // loop that the root was started on and which does not run.
-  void abandon(IOLoop& caller);
+  // (Which loop it leases is not known before, so the analysis cannot follow.)
+  void abandon(IOLoop& caller) ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  protected:
   explicit TaskRoot(IOLoop& loop) : loop_(&loop) {}
@@ -91,8 +93,8 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
   bool finished_ = false;
 
   // Held while the binding changes, and by abandon() while it looks at a loop that is not its own.
-  std::mutex mutex_;
-  std::condition_variable gone_changed_;
+  Mutex mutex_;
+  std::condition_variable_any gone_changed_;
   IOLoop* loop_;
   bool gone_ = false;  // finished or destroyed
 
@@ -113,9 +115,9 @@ class TaskRegistry {
   void close();
 
  private:
-  std::mutex mutex_;
-  TaskRoot* first_ = nullptr;
-  bool closed_ = false;
+  Mutex mutex_;
+  TaskRoot* first_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 // What each coroutine of a chain knows.

@@ -129,7 +129,8 @@ std::string SocketAddress::host() const {
 
 std::string SocketAddress::to_string() const {
   if (length_ == 0) return "(no address)";
-  return absl::StrFormat(family() == AF_INET6 ? "[%s]:%d" : "%s:%d", host(), port());
+  if (family() == AF_INET6) return absl::StrFormat("[%s]:%d", host(), port());
+  return absl::StrFormat("%s:%d", host(), port());
 }
 
 bool SocketAddress::operator==(const SocketAddress& other) const {

@@ -53,7 +53,7 @@ void LoopPool::for_each(absl::AnyInvocable<void(IOLoop&) const> f) {
 
 void LoopPool::stop() {
   for (const std::unique_ptr<LoopThread>& thread : threads_) thread->stop();
-  std::lock_guard<std::mutex> lock(mutex_);
+  internal::MutexLock lock(mutex_);
   stopped_ = true;
   stopped_changed_.notify_all();
 }
@@ -65,10 +65,10 @@ void LoopPool::join() {
                thread->loop().name());
   }
   {
-    std::unique_lock<std::mutex> lock(mutex_);
-    stopped_changed_.wait(lock, [this] { return stopped_; });
+    internal::MutexLock lock(mutex_);
+    while (!stopped_) stopped_changed_.wait(mutex_);
   }
-  std::lock_guard<std::mutex> lock(join_mutex_);
+  internal::MutexLock lock(join_mutex_);
   for (const std::unique_ptr<LoopThread>& thread : threads_) thread->join();
 }
 

@@ -5,13 +5,13 @@
 #include <condition_variable>
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/mutex.h"
 #include "gyre/threading/loop_thread.h"
 
 namespace gyre {
@@ -58,10 +58,10 @@ class LoopPool {
   std::vector<std::unique_ptr<LoopThread>> threads_;
   std::atomic<size_t> next_{0};
 
-  std::mutex mutex_;
-  std::condition_variable stopped_changed_;
-  bool stopped_ = false;  // under mutex_
-  std::mutex join_mutex_;  // one joiner at a time; the others find the threads joined
+  internal::Mutex mutex_;
+  std::condition_variable_any stopped_changed_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  internal::Mutex join_mutex_;  // one joiner at a time; the others find the threads joined
 };
 
 }  // namespace gyre
