@@ -60,7 +60,7 @@ bool is_null_callable([[maybe_unused]] const F& f) {
 // One callback in a queue: the link, what to do with the callable behind it, and who posted it.
 struct CallbackNode : MpscNode<> {
   enum class Op { kRunAndDestroy, kDestroy };
-  enum class Origin : uint64_t { kArena, kHeap, kSignalSlot };
+  enum class Origin : uint64_t { kArena, kHeap, kSignalSlot, kBoundedArena };
   using Function = void (*)(CallbackNode*, Op);
 
   // 64 bytes with the link and a callable of up to 40: most posts are one cache line.
@@ -139,13 +139,13 @@ CallbackNode* construct_node(void* memory, Release release, CallSite site,
 }
 
 // A node from the calling thread's arena: for callbacks that run soon.
-template <class F, class... A>
+template <CallbackNode::Origin origin = CallbackNode::Origin::kArena, class F, class... A>
 CallbackNode* new_arena_node(CallSite site, F&& f, A&&... a) {
   using Node = CallbackNodeFor<F, A...>;
   GYRE_CHECK(!is_null_callable(f), "the callback is null");
   return construct_node<Node>(
       NodeArena::allocate(sizeof(Node)), [](void* p) { NodeArena::release_one(p); }, site,
-      CallbackNode::Origin::kArena, std::forward<F>(f), std::forward<A>(a)...);
+      origin, std::forward<F>(f), std::forward<A>(a)...);
 }
 
 // A node of its own: for a callback that waits for long, which would pin a part of the arena.

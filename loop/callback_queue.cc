@@ -19,10 +19,18 @@ class ErrnoKeeper {
 bool CallbackQueue::push_remote(CallbackNode* node) {
   // After true the node may have run and the loop be gone: nothing of it is touched any more.
   if (!forked() && queue_.push(node, waker_)) [[likely]] return true;
-  node->destroy();
-  NodeReleaser releaser;
-  release(node, releaser);
+  discard_refused(node);
   return false;
+}
+
+// Not release(): that is the consumer's. A signal's slot does not come here.
+void CallbackQueue::discard_refused(CallbackNode* node) {
+  node->destroy();
+  if (node->origin() == CallbackNode::Origin::kHeap) {
+    ::operator delete(node);
+  } else {
+    NodeArena::release_one(node);
+  }
 }
 
 bool CallbackQueue::push_from_signal(CallbackNode* node) {
@@ -40,12 +48,15 @@ void CallbackQueue::request_stop() {
 
 void CallbackQueue::accept(const MpscQueue<>::Batch& batch) {
   stop_ |= batch.stop;
+  queued_ += batch.count;
   if (batch.first == nullptr) return;
   pending_.append(static_cast<CallbackNode*>(batch.first), static_cast<CallbackNode*>(batch.last));
 }
 
 void CallbackQueue::begin_batch() {
   if (!queue_.empty_hint()) take_remote();
+  depth_.store(queued_, std::memory_order_relaxed);
+  if (queued_ > max_depth_.load(std::memory_order_relaxed)) max_depth_.store(queued_, std::memory_order_relaxed);
   if (pending_.first == nullptr) return;
   batch_.append(pending_.first, pending_.last);
   pending_ = {};
@@ -57,6 +68,10 @@ bool CallbackQueue::finish_sleep() {
   return batch.woken;
 }
 
+void CallbackQueue::finish_batch() {
+  if (bounded_done_ > 0) bounded_.fetch_sub(std::exchange(bounded_done_, 0), std::memory_order_relaxed);
+}
+
 void CallbackQueue::clear_stop() {
   if (queue_.stop_hint()) take_remote();
   stop_ = false;
@@ -64,6 +79,7 @@ void CallbackQueue::clear_stop() {
 
 void CallbackQueue::release(CallbackNode* node, NodeReleaser& releaser) {
   switch (node->origin()) {
+    case CallbackNode::Origin::kBoundedArena: ++bounded_done_; [[fallthrough]];
     case CallbackNode::Origin::kArena: releaser.release(node); break;
     case CallbackNode::Origin::kHeap: ::operator delete(node); break;
     case CallbackNode::Origin::kSignalSlot: slots_.give(node); break;

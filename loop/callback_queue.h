@@ -38,8 +38,9 @@ class Waker {
 // every post and touches nothing of the loop.
 class CallbackQueue {
  public:
-  // `waker` has to live until close() returned.
-  explicit CallbackQueue(Waker& waker) : waker_(waker), fork_generation_(fork_generation()) {}
+  // `waker` has to live until close() returned. `limit`: how many try_post may have queued.
+  explicit CallbackQueue(Waker& waker, size_t limit = SIZE_MAX)
+      : limit_(limit), waker_(waker), fork_generation_(fork_generation()) {}
   CallbackQueue(const CallbackQueue&) = delete;
   CallbackQueue& operator=(const CallbackQueue&) = delete;
   ~CallbackQueue() = default;
@@ -48,6 +49,15 @@ class CallbackQueue {
   template <class F, class... A>
   bool post(CallSite site, F&& f, A&&... a) {
     return push(new_arena_node(site, std::forward<F>(f), std::forward<A>(a)...));
+  }
+
+  // Any thread. False also when as many are queued as the limit says: f is not moved from then.
+  template <class F, class... A>
+  bool try_post(CallSite site, F&& f, A&&... a) {
+    if (!reserve()) return false;
+    // Closed: nothing is queued any more, so the reservation does not matter.
+    return push(new_arena_node<CallbackNode::Origin::kBoundedArena>(site, std::forward<F>(f),
+                                                                    std::forward<A>(a)...));
   }
 
   // Any thread. Takes the node over; false: closed, the callable is destroyed, the node freed.
@@ -72,6 +82,9 @@ class CallbackQueue {
     return push_from_signal(node);
   }
 
+  // Destroys a node that is in no queue. Any thread.
+  static void discard_refused(CallbackNode* node);
+
   // Any thread. Signal-safe. Leaves errno alone.
   void request_stop();
 
@@ -89,11 +102,20 @@ class CallbackQueue {
   void begin_batch();
   CallbackNode* pop() {
     CallbackNode* node = batch_.first;
-    if (node != nullptr) batch_.first = node->next_node();
+    if (node == nullptr) return nullptr;
+    batch_.first = node->next_node();
+    --queued_;
     return node;
   }
-  // Gives a node's memory back, after its callable was destroyed.
+  // Gives back the memory of a node that was queued, after its callable was destroyed.
   void release(CallbackNode* node, NodeReleaser& releaser);
+
+  // The callbacks of the batch that ran so far make room for others.
+  void finish_batch();
+
+  // Queued when a batch began, the last one and the largest. Any thread.
+  size_t depth() const { return depth_.load(std::memory_order_relaxed); }
+  size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
 
   bool has_work() const { return batch_.first != nullptr || pending_.first != nullptr || !queue_.empty_hint(); }
 
@@ -128,6 +150,12 @@ class CallbackQueue {
     if (!queue_.empty_hint()) [[unlikely]] take_remote();
     node->next.set(nullptr);
     pending_.append(node, node);
+    ++queued_;
+  }
+  bool reserve() {
+    if (bounded_.fetch_add(1, std::memory_order_relaxed) < limit_) return true;
+    bounded_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
   }
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);
@@ -141,8 +169,14 @@ class CallbackQueue {
   static constinit inline thread_local CallbackQueue* running_ = nullptr;
 
   MpscQueue<> queue_;
+  alignas(64) std::atomic<size_t> bounded_{0};  // queued by try_post, and not run
+  const size_t limit_;
   alignas(64) List pending_;
   List batch_;
+  size_t queued_ = 0;  // in these two
+  size_t bounded_done_ = 0;
+  std::atomic<size_t> depth_{0};
+  std::atomic<size_t> max_depth_{0};
   bool stop_ = false;
   Waker& waker_;
   const uint32_t fork_generation_;

@@ -26,9 +26,7 @@ void FutureStateBase::cancel_post() {
     node = std::exchange(node_, nullptr);
   }
   if (node == nullptr) return;
-  node->destroy();
-  NodeReleaser releaser;
-  queue->release(node, releaser);
+  CallbackQueue::discard_refused(node);
 }
 
 void FutureStateBase::set_exception(std::exception_ptr error) {

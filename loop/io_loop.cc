@@ -121,6 +121,7 @@ void IOLoop::run_callbacks() {
     if (slice.over() && !queue_->stop_requested()) break;
     node = queue_->pop();
   } while (node != nullptr);
+  queue_->finish_batch();
   counters_.callbacks.add(count);
 }
 
@@ -283,6 +284,8 @@ LoopMetrics IOLoop::metrics() const {
   metrics.events = counters_.events.get();
   metrics.wakeups = counters_.wakeups.get();
   metrics.exceptions = guard_.exceptions();
+  metrics.queue_depth = queue_->depth();
+  metrics.max_queue_depth = queue_->max_depth();
   metrics.idle = std::chrono::nanoseconds(counters_.idle_nanoseconds.get());
   metrics.busy = std::chrono::nanoseconds(counters_.busy_nanoseconds.get());
   return metrics;

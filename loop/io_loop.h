@@ -45,6 +45,8 @@ struct IOLoopOptions {
   // How long the callbacks of one iteration may take, and how long its timeouts, before the fds have
   // their turn; the rest goes on in the next. Long enough to cost nothing, short enough for a timer.
   std::chrono::nanoseconds time_slice = std::chrono::milliseconds(2);
+  // How many callbacks try_add_callback may have queued: so much work may wait, not more.
+  size_t callback_limit = 65536;
   // Borrowed; nullptr: std::chrono::steady_clock. A test turns its own.
   const MonotonicClock* clock = nullptr;
   // Makes the poller, instead of `backend`. For tests that simulate the kernel.
@@ -172,7 +174,20 @@ class IOLoop {
     requires internal::ReturnsTask<F, A...>
   bool add_callback(F&& f, A&&... args) = delete;
 
-  // The same from a signal handler, into slots that were allocated before. False also when all of
+  // add_callback for work that may be refused: false also when IOLoopOptions::callback_limit of them are
+  // queued; f is not moved from then. Any thread.
+  template <class F>
+    requires internal::PlainCallable<F>
+  bool try_add_callback(F&& f, CallSite site = CallSite::current()) {
+    return queue_->try_post(site, std::forward<F>(f));
+  }
+  template <class F, class... A>
+    requires(sizeof...(A) > 0 && internal::PlainCallable<F, A...>)
+  bool try_add_callback(F&& f, A&&... args) {
+    return queue_->try_post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
+
+  // The same as add_callback from a signal handler, into slots that were allocated before. False also when all of
   // them are taken; one is free again once its callback ran. Any thread. Signal-safe.
   template <class F>
   bool add_callback_from_signal(F f) {

@@ -35,7 +35,7 @@ IOLoop::IOLoop(const IOLoopOptions& options, Backend backend, std::unique_ptr<Po
       time_slice_(options.time_slice),
       guard_(options.name),
       poller_(std::move(poller)),
-      queue_(std::make_shared<internal::CallbackQueue>(*poller_)),
+      queue_(std::make_shared<internal::CallbackQueue>(*poller_, options.callback_limit)),
       timers_(internal::first_timer_sequence()),
       identity_(std::make_shared<Identity>()) {
   identity_->loop.store(this, std::memory_order_relaxed);

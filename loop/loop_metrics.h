@@ -14,7 +14,9 @@ struct LoopMetrics {
   uint64_t timeouts = 0;   // run
   uint64_t events = 0;     // handlers called
   uint64_t wakeups = 0;    // sleeps that a post or a stop from another thread ended
-  uint64_t exceptions = 0; // that callbacks threw
+  uint64_t exceptions = 0;       // that callbacks threw
+  uint64_t queue_depth = 0;      // callbacks that were queued when the last iteration began
+  uint64_t max_queue_depth = 0;  // the most that it was
   std::chrono::nanoseconds busy{0};  // outside the poller
   std::chrono::nanoseconds idle{0};  // waiting in the poller
 };
