@@ -75,6 +75,7 @@ class CallbackQueue {
     using Node = TypedCallbackNode<Bound<F>>;
     static_assert(std::is_trivially_copyable_v<F>, "a signal's callback has to be trivially copyable");
     static_assert(sizeof(F) <= SignalSlots::kCallableBytes, "a signal's callback holds at most 32 bytes");
+    GYRE_CHECK(!is_null_callable(f), "add_callback_from_signal: the callback is null");
     if (queue_.closed() || forked()) return false;
     void* slot = slots_.take();
     if (slot == nullptr) return false;

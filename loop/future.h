@@ -126,6 +126,8 @@ class Future {
 
   // Names nothing; only to be assigned to.
   Future() = default;
+  Future(Future&&) noexcept = default;
+  Future& operator=(Future&&) noexcept = default;
 
   // False for a default one, and after it was moved from.
   bool valid() const { return state_ != nullptr; }

@@ -35,6 +35,7 @@ class HandlerTable {
     uint32_t generation = 0;
     uint32_t interest = PollEvents::kNone;
     Trigger trigger = Trigger::kLevel;
+    uint32_t removed_in_wait = 0;  // when the last registration of this number ended
   };
 
   // What an fd's events carry: the fd below, the generation above.
@@ -59,13 +60,32 @@ class HandlerTable {
 
   void insert(int fd, const Registration& registration) {
     if (static_cast<size_t>(fd) >= table_.size()) table_.resize(fd + 1);
+    const uint32_t removed_in_wait = table_[fd].removed_in_wait;
     table_[fd] = registration;
+    table_[fd].removed_in_wait = removed_in_wait;
     ++size_;
   }
 
   void remove(int fd) {
+    table_[fd].removed_in_wait = wait_;
     removed_.push_back(std::exchange(table_[fd].handler, nullptr));
     --size_;
+  }
+
+  // The events that are looked up from now on come from another wait.
+  void begin_wait() { ++wait_; }
+
+  // For a token that finds no registration: true if that registration ended while the events of this
+  // wait were handled, false if it ended before: then the poller should not have reported it.
+  bool removed_in_this_wait(int fd) const {
+    return static_cast<size_t>(fd) < table_.size() && table_[fd].removed_in_wait == wait_;
+  }
+
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    for (size_t fd = 0; fd < table_.size(); ++fd) {
+      if (table_[fd].handler != nullptr) visit(static_cast<int>(fd), table_[fd]);
+    }
   }
 
   size_t size() const { return size_; }
@@ -94,6 +114,7 @@ class HandlerTable {
   std::vector<EventHandler*> removed_;
   size_t size_ = 0;
   uint32_t generation_ = 0;
+  uint32_t wait_ = 1;
 };
 
 }  // namespace gyre::internal

@@ -167,19 +167,44 @@ void IOLoop::poll_and_dispatch() {
     logf(LogLevel::kError, "%s", std::string(poll_failure_.message()));
     return;
   }
+  handlers_.begin_wait();
   for (const Poller::Event& event : result.events) dispatch(event);
   handlers_.release_removed();
+  if (std::exchange(orphan_reported_, false)) rebuild_poller();
 }
 
 void IOLoop::dispatch(const Poller::Event& event) {
   int fd;
   internal::HandlerTable::Registration* registration = handlers_.find_token(event.token, &fd);
-  if (registration == nullptr) return;  // removed by an earlier handler of this batch
+  if (registration == nullptr) {
+    // Removed by an earlier handler of this batch; or out of the loop's reach.
+    if (!handlers_.removed_in_this_wait(fd)) orphan_reported_ = true;
+    return;
+  }
   const uint32_t events = event.events & (registration->interest | ERROR);
   if (events == NONE) return;  // an earlier handler dropped the interest
   counters_.events.add(1);
   internal::EventHandler& handler = *registration->handler;
   call(CallSite(), "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
+}
+
+// Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it again
+// and again, and no call can name it any more.
+void IOLoop::rebuild_poller() {
+  const absl::Status reset = poller_->reset();
+  if (absl::IsUnimplemented(reset)) return;  // such a backend reports it once at most
+  logf(LogLevel::kWarning,
+       "loop \"%s\": an fd was closed before remove_handler, while a copy of it (dup, fork) stays open; "
+       "watching all others anew: %s",
+       name_, reset.ToString());
+  if (!reset.ok()) return;
+  handlers_.for_each([this](int fd, const internal::HandlerTable::Registration& registration) {
+    const uint64_t token = internal::HandlerTable::token(fd, registration.generation);
+    absl::Status status = poller_->add(fd, registration.interest, token, registration.trigger);
+    if (!status.ok()) {  // closed, too: it would not have been reported
+      logf(LogLevel::kWarning, "loop \"%s\": %s", name_, status.ToString());
+    }
+  });
 }
 
 // ---- File descriptors

@@ -279,6 +279,7 @@ class IOLoop {
   void run_timeouts(uint64_t added_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void poll_and_dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Duration poll_timeout(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 
   // Calls `f`, which is user code, and watches how long it takes if that was asked for.
@@ -310,6 +311,7 @@ class IOLoop {
   Duration slow_threshold_{0};
   absl::Status poll_failure_ ABSL_GUARDED_BY(affinity_);
   TimePoint busy_since_ ABSL_GUARDED_BY(affinity_);
+  bool orphan_reported_ ABSL_GUARDED_BY(affinity_) = false;
   std::unique_ptr<char[]> receive_buffer_;
   std::unique_ptr<char[]> send_buffer_;
   const uint32_t fork_generation_ = internal::fork_generation();

@@ -23,23 +23,23 @@ template <class F>
 void SyncRun<T>::begin(F& func) {
   if (over()) return;
   using R = std::invoke_result_t<F&>;
-  if constexpr (IsTask<R>::value) {
-    error_ = exception_of([&] {
-      root_ = start_task(loop_, func(), [run = this->shared_from_this()](auto& promise) {
+  if constexpr (IsTask<R>::value || IsFuture<R>::value) {
+    // What the function itself throws; what its Task throws comes with the result.
+    std::optional<R> awaited;
+    error_ = exception_of([&] { awaited.emplace(func()); });
+    if (error_ != nullptr) return finish();
+    if constexpr (IsTask<R>::value) {
+      root_ = start_task(loop_, *std::move(awaited), [run = this->shared_from_this()](auto& promise) {
         run->store([&]() -> T { return promise.take(); });
         finish_elsewhere(run);
       });
-    });
-    if (error_ != nullptr) finish();
-  } else if constexpr (IsFuture<R>::value) {
-    error_ = exception_of([&] {
-      loop_.add_future(func(), [run = this->shared_from_this()](Future<T> future) {
+    } else {
+      loop_.add_future(*std::move(awaited), [run = this->shared_from_this()](Future<T> future) {
         if (run->over()) return;
         run->store([&]() -> T { return future.get(); });
         run->finish();
       });
-    });
-    if (error_ != nullptr) finish();
+    }
   } else {
     store(func);
     finish();
@@ -80,6 +80,7 @@ template <class F, class... A>
   requires internal::CallableOnce<F, A...>
 bool IOLoop::spawn_callback(F&& f, A&&... args) {
   using Bound = internal::Bound<std::decay_t<F>, std::decay_t<A>...>;
+  GYRE_CHECK(!internal::is_null_callable(f), "spawn_callback: the callback is null");
   if constexpr (internal::ReturnsTask<F, A...>) {
     return queue_->post(CallSite(),
                         [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {

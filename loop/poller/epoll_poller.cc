@@ -52,19 +52,26 @@ uint32_t from_epoll(uint32_t events) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Poller>> EpollPoller::create() {
-  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll) return errno_status(errno, "epoll_create1");
   UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event) return errno_status(errno, "eventfd");
+  std::unique_ptr<EpollPoller> poller(new EpollPoller(std::move(event)));
+  if (absl::Status status = poller->reset(); !status.ok()) return status;
+  return poller;
+}
+
+absl::Status EpollPoller::reset() {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll) return errno_status(errno, "epoll_create1");
   // Edge-triggered and never read: each write is an edge, whatever the counter holds (epoll(7)), so
   // a wake-up costs no read. The counter would overflow after 2^64 wake-ups.
   epoll_event wake{};
   wake.events = EPOLLIN | EPOLLET;
   wake.data.u64 = kWakeToken;
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &wake) != 0) {
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event_.get(), &wake) != 0) {
     return errno_status(errno, "epoll_ctl of the wake-up eventfd");
   }
-  return std::unique_ptr<Poller>(new EpollPoller(std::move(epoll), std::move(event)));
+  epoll_ = std::move(epoll);
+  return absl::OkStatus();
 }
 
 absl::Status EpollPoller::control(int operation, int fd, uint32_t interest, uint64_t token,

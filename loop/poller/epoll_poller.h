@@ -22,11 +22,12 @@ class EpollPoller final : public Poller {
   absl::Status add(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status remove(int fd) override;
+  absl::Status reset() override;
   WaitResult wait(std::chrono::nanoseconds timeout) override;
   void wake() noexcept override;
 
  private:
-  EpollPoller(UniqueFd epoll, UniqueFd event) : epoll_(std::move(epoll)), event_(std::move(event)) {}
+  explicit EpollPoller(UniqueFd event) : event_(std::move(event)) {}
 
   absl::Status control(int operation, int fd, uint32_t interest, uint64_t token, Trigger trigger);
   int wait_for(std::chrono::nanoseconds timeout);

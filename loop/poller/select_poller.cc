@@ -94,6 +94,15 @@ void SelectPoller::watch(int fd, uint32_t interest) {
   }
 }
 
+absl::Status SelectPoller::reset() {
+  registrations_.fill({});
+  FD_ZERO(&read_);
+  FD_ZERO(&write_);
+  FD_SET(wake_read_.get(), &read_);
+  fd_limit_ = wake_read_.get() + 1;
+  return absl::OkStatus();
+}
+
 // One closed fd fails the whole call: it goes, the others stay.
 void SelectPoller::forget_closed_fds() {
   for (int fd = 0; fd < FD_SETSIZE; ++fd) {
