@@ -98,6 +98,7 @@ void IOLoop::stop() { queue_->request_stop(); }
 
 bool IOLoop::iterate() {
   counters_.iterations.add(1);
+  if (!retired_monitors_.empty()) [[unlikely]] retired_monitors_.clear();
   const uint64_t added_before = timers_.next_sequence();
   run_callbacks();
   run_timeouts(added_before);
@@ -289,10 +290,20 @@ void IOLoop::set_exception_handler(ExceptionHandler handler) {
 
 void IOLoop::set_blocking_log_threshold(Duration threshold) {
   affinity_.assert_here("set_blocking_log_threshold");
-  slow_threshold_ = std::max(threshold, Duration::zero());
+  if (stall_monitor_ != nullptr) internal::StallWatchdog::unwatch(*stall_monitor_);
+  // Kept until the next iteration: a callback that is watched may be the one that calls this.
+  if (stall_monitor_ != nullptr) retired_monitors_.push_back(std::move(stall_monitor_));
+  if (threshold <= Duration::zero() || closed()) return;
+  stall_monitor_ = std::make_unique<internal::StallMonitor>(name_, threshold);
+  internal::StallWatchdog::watch(*stall_monitor_);
 }
 
-void IOLoop::report_slow(CallSite site, const char* what, Duration took) const {
+void IOLoop::call_watched(CallSite site, const char* what, absl::FunctionRef<void()> f) {
+  internal::StallMonitor& monitor = *stall_monitor_;
+  monitor.begin_call(site);
+  guard_.run(f);
+  const Duration took = monitor.end_call();
+  if (took < monitor.threshold()) return;
   logf(LogLevel::kWarning, "loop %s: %s, posted at %s, blocked the loop for %.3f ms", name_, what,
        site.to_string(), took.count() / 1e6);
 }

@@ -13,7 +13,9 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/call_site.h"
@@ -29,6 +31,7 @@
 #include "gyre/loop/loop_affinity.h"
 #include "gyre/loop/loop_metrics.h"
 #include "gyre/loop/poller/poller_factory.h"
+#include "gyre/loop/stall_watchdog.h"
 #include "gyre/loop/task_root.h"
 #include "gyre/loop/timer_queue.h"
 
@@ -252,7 +255,10 @@ class IOLoop {
 
   // Called with what a callback threw, instead of logging it. What it throws itself is logged.
   void set_exception_handler(ExceptionHandler handler);
-  // Logs each callback, timeout and handler that takes longer. Zero: off, which is the default.
+  // Logs each callback, timeout and handler that takes longer: where it was posted, how long it took; and
+  // while it blocks, from a watchdog's thread, the stack of the loop's thread, which it gets by a signal
+  // (SIGURG). At most one stack a second. Zero: off, which is the default. Costs two looks at the clock
+  // for each call.
   void set_blocking_log_threshold(Duration threshold);
 
   bool in_loop_thread() const { return affinity_.here(); }  // Any thread.
@@ -285,7 +291,7 @@ class IOLoop {
   // Calls `f`, which is user code, and watches how long it takes if that was asked for.
   template <class F>
   void call(CallSite site, const char* what, F&& f);
-  void report_slow(CallSite site, const char* what, Duration took) const;
+  void call_watched(CallSite site, const char* what, absl::FunctionRef<void()> f);
 
   // Why the loop cannot be used, or OK.
   absl::Status check_usable(const char* what) const;
@@ -308,7 +314,8 @@ class IOLoop {
   internal::FdWaiters fd_waiters_{*this};
   std::shared_ptr<Identity> identity_;
   std::atomic<Executor*> executor_{nullptr};
-  Duration slow_threshold_{0};
+  std::unique_ptr<internal::StallMonitor> stall_monitor_;  // while a threshold is set
+  std::vector<std::unique_ptr<internal::StallMonitor>> retired_monitors_;
   absl::Status poll_failure_ ABSL_GUARDED_BY(affinity_);
   TimePoint busy_since_ ABSL_GUARDED_BY(affinity_);
   bool orphan_reported_ ABSL_GUARDED_BY(affinity_) = false;

@@ -50,10 +50,8 @@ void SyncRun<T>::begin(F& func) {
 
 template <class F>
 void IOLoop::call(CallSite site, const char* what, F&& f) {
-  if (slow_threshold_ == Duration::zero()) [[likely]] return guard_.run(f);
-  const TimePoint start = clock_.now();
-  guard_.run(f);
-  if (const Duration took = clock_.now() - start; took >= slow_threshold_) report_slow(site, what, took);
+  if (stall_monitor_ == nullptr) [[likely]] return guard_.run(f);
+  call_watched(site, what, f);
 }
 
 template <class T, class H>

@@ -127,6 +127,10 @@ absl::Status IOLoop::close(bool all_fds) {
 void IOLoop::close_leased(bool all_fds) {
   // The queue first: from here on posts are refused and timeouts are empty handles, so that what a
   // destructor starts below does not outlive the loop.
+  if (stall_monitor_ != nullptr) {
+    internal::StallWatchdog::unwatch(*stall_monitor_);
+    stall_monitor_.reset();
+  }
   queue_->close();
   tasks_.close();
   timers_.clear();

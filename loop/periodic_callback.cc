@@ -16,7 +16,7 @@ double random_between_halves() {
 
 struct PeriodicCallback::State : std::enable_shared_from_this<State> {
   State(IOLoop& l, Callback c, IOLoop::Duration p, double j)
-      : loop(l), callback(std::move(c)), period(p), jitter(j) {}
+      : loop(l), queue(internal::LoopAccess::queue(l)), callback(std::move(c)), period(p), jitter(j) {}
 
   void start() {
     running = true;
@@ -60,6 +60,7 @@ struct PeriodicCallback::State : std::enable_shared_from_this<State> {
   }
 
   IOLoop& loop;
+  const std::shared_ptr<internal::CallbackQueue> queue;  // tells whether the loop is still there
   Callback callback;
   const IOLoop::Duration period;
   const double jitter;
@@ -78,13 +79,15 @@ PeriodicCallback::PeriodicCallback(IOLoop& loop, Callback callback, IOLoop::Dura
 PeriodicCallback::~PeriodicCallback() { stop(); }
 
 void PeriodicCallback::start() {
-  if (!state_->running) state_->start();
+  if (!state_->running && !state_->queue->closed()) state_->start();
 }
 
 void PeriodicCallback::stop() {
   if (!state_->running) return;
   state_->running = false;
-  state_->loop.remove_timeout(std::exchange(state_->timeout, {}));
+  const IOLoop::Timeout timeout = std::exchange(state_->timeout, {});
+  // A loop that was closed has dropped it, and may be gone.
+  if (!state_->queue->closed()) state_->loop.remove_timeout(timeout);
 }
 
 bool PeriodicCallback::is_running() const { return state_->running; }

@@ -1,0 +1,75 @@
+#ifndef GYRE_LOOP_STALL_WATCHDOG_H_
+#define GYRE_LOOP_STALL_WATCHDOG_H_
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "gyre/loop/call_site.h"
+
+namespace gyre::internal {
+
+// What one loop tells the watchdog: what it calls, and since when. Written by the loop's thread, read by
+// the watchdog's.
+class StallMonitor {
+ public:
+  StallMonitor(const std::string& loop_name, std::chrono::nanoseconds threshold)
+      : loop_name_(loop_name), threshold_(threshold) {}
+  StallMonitor(const StallMonitor&) = delete;
+  StallMonitor& operator=(const StallMonitor&) = delete;
+
+  // The loop's thread, around each call.
+  void begin_call(CallSite site) {
+    thread_.store(::pthread_self(), std::memory_order_relaxed);
+    site_.store(site.word(), std::memory_order_relaxed);
+    since_.store(now(), std::memory_order_release);  // with the two above; pairs with the watchdog's load
+  }
+  // Gives how long the call took.
+  std::chrono::nanoseconds end_call() {
+    const int64_t since = since_.exchange(0, std::memory_order_acq_rel);
+    return std::chrono::nanoseconds(now() - since);
+  }
+
+  std::chrono::nanoseconds threshold() const { return threshold_; }
+
+ private:
+  friend class StallWatchdog;
+
+  // The real clock, also where the loop has another: a thread blocks in real time.
+  static int64_t now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+  const std::string loop_name_;
+  const std::chrono::nanoseconds threshold_;
+  std::atomic<int64_t> since_{0};  // 0: in no call
+  std::atomic<uint64_t> site_{0};
+  std::atomic<pthread_t> thread_{};
+  int64_t reported_ = 0;      // the watchdog's: the call that was reported last
+  int64_t next_report_ = 0;   // and when the next may be
+};
+
+// A thread that looks at the loops that asked for it. Finds one of them in a call for longer than its
+// threshold, it logs where the call was posted and the stack of the blocked thread; at most once for a
+// call, and once in a second for a loop.
+//
+// The stack comes from the thread itself, by a signal, SIGURG: ignored unless somebody asks for it, and
+// sent by nobody unless F_SETOWN was set. So a system call of a blocked callback may end with EINTR.
+class StallWatchdog {
+ public:
+  // Any thread. The monitor has to live until unwatch() returned.
+  static void watch(StallMonitor& monitor);
+  static void unwatch(StallMonitor& monitor);
+
+ private:
+  struct State;
+  static State& state();
+  static void run(State& state);
+  static void look(StallMonitor& monitor, int64_t now);
+  static std::string stack_of(pthread_t thread);
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_STALL_WATCHDOG_H_
