@@ -301,8 +301,10 @@ void IOLoop::set_blocking_log_threshold(Duration threshold) {
 void IOLoop::call_watched(CallSite site, const char* what, absl::FunctionRef<void()> f) {
   internal::StallMonitor& monitor = *stall_monitor_;
   monitor.begin_call(site);
+  const TimePoint start = clock_.now();
   guard_.run(f);
-  const Duration took = monitor.end_call();
+  const Duration took = clock_.now() - start;
+  monitor.end_call();
   if (took < monitor.threshold()) return;
   logf(LogLevel::kWarning, "loop %s: %s, posted at %s, blocked the loop for %.3f ms", name_, what,
        site.to_string(), took.count() / 1e6);

@@ -27,11 +27,7 @@ class StallMonitor {
     site_.store(site.word(), std::memory_order_relaxed);
     since_.store(now(), std::memory_order_release);  // with the two above; pairs with the watchdog's load
   }
-  // Gives how long the call took.
-  std::chrono::nanoseconds end_call() {
-    const int64_t since = since_.exchange(0, std::memory_order_acq_rel);
-    return std::chrono::nanoseconds(now() - since);
-  }
+  void end_call() { since_.store(0, std::memory_order_release); }
 
   std::chrono::nanoseconds threshold() const { return threshold_; }
 
