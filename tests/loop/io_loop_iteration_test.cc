@@ -1,0 +1,205 @@
+// The loop on a simulated kernel and clock: what it asks of its poller, and when.
+
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/loop/io_loop.h"
+#include "gyre/tests/support/log_capture.h"
+#include "gyre/tests/support/on_destroy.h"
+#include "gyre/tests/support/sim_poller.h"
+
+namespace gyre::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+class IOLoopIteration : public ::testing::Test {
+ protected:
+  void run() { EXPECT_TRUE(loop_->start().ok()); }
+
+  LogCapture log_;
+  SimKernel kernel_;
+  std::unique_ptr<IOLoop> loop_ = make_simulated_loop(kernel_);
+  std::vector<std::string> seen_;
+};
+
+TEST_F(IOLoopIteration, PollsWithTheTimeUntilTheNextDeadline) {
+  loop_->call_later(milliseconds(250), [&] { loop_->stop(); });
+  loop_->call_later(nanoseconds(1), [] {});
+  run();
+  EXPECT_THAT(kernel_.waits, ElementsAre(nanoseconds(1), milliseconds(250) - nanoseconds(1)));
+}
+
+TEST_F(IOLoopIteration, PollsWithoutWaitingWhileThereIsWork) {
+  loop_->call_later(hours(1), [] {});
+  loop_->add_callback([&] {
+    loop_->add_callback([&] { loop_->call_later(milliseconds(0), [&] { loop_->stop(); }); });
+  });
+  run();
+  EXPECT_THAT(kernel_.waits, ElementsAre(nanoseconds(0), nanoseconds(0)));
+}
+
+TEST_F(IOLoopIteration, PollsAlwaysBetweenTwoBatches) {
+  int left = 10;
+  std::function<void()> again = [&] {
+    if (--left == 0) return loop_->stop();
+    loop_->add_callback(again);
+  };
+  loop_->add_callback(again);
+  run();
+  EXPECT_EQ(kernel_.waits.size(), 9u);
+}
+
+TEST_F(IOLoopIteration, WaitsWithoutALimitWhenThereIsNothingToDo) {
+  loop_->call_later(hours::max(), [] {});  // beyond the clock's range: nothing
+  kernel_.during_wait = [&](auto&, int&) { std::thread([&] { loop_->stop(); }).join(); };
+  run();
+  EXPECT_THAT(kernel_.waits, ElementsAre(nanoseconds(-1)));
+}
+
+TEST_F(IOLoopIteration, PostsFromOtherThreadsWakeOncePerSleep) {
+  int ran = 0;
+  kernel_.during_wait = [&](auto&, int&) {
+    std::thread([&] {
+      for (int i = 0; i < 100; ++i) loop_->add_callback([&] { ++ran; });
+      loop_->stop();
+    }).join();
+  };
+  run();
+  EXPECT_EQ(ran, 100);
+  EXPECT_EQ(kernel_.wakes, 1);
+  EXPECT_EQ(loop_->metrics().wakeups, 1u);
+}
+
+TEST_F(IOLoopIteration, PostsWhileTheLoopRunsDoNotWake) {
+  loop_->add_callback([&] {
+    std::thread([&] {
+      for (int i = 0; i < 100; ++i) loop_->add_callback([] {});
+      loop_->stop();
+    }).join();
+    loop_->add_callback([] {});
+  });
+  run();
+  EXPECT_EQ(kernel_.wakes, 0);
+}
+
+TEST_F(IOLoopIteration, PostsBeforeStartDoNotWake) {
+  loop_->add_callback([&] { loop_->stop(); });
+  EXPECT_EQ(kernel_.wakes, 0);
+  run();
+  EXPECT_EQ(kernel_.wakes, 0);
+}
+
+TEST_F(IOLoopIteration, AWakeUpThatComesLateDisturbsNothing) {
+  // Guards the sleep that an event ended before the wake-up was seen.
+  int polls = 0;
+  kernel_.during_wait = [&](auto&, int&) {
+    if (++polls == 1) std::thread([&] { loop_->add_callback([&] { seen_.push_back("posted"); }); }).join();
+    if (polls == 2) ++kernel_.wakes;  // seen again
+  };
+  loop_->call_later(hours(1), [&] { loop_->stop(); });
+  run();
+  EXPECT_THAT(seen_, ElementsAre("posted"));
+  EXPECT_EQ(loop_->metrics().wakeups, 1u);
+}
+
+TEST_F(IOLoopIteration, AWaitThatReturnsEarlyWithNothingFiresNothing) {
+  // Guards against a poller that is interrupted, or a clock that is coarser than the delay.
+  int early = 5;
+  kernel_.during_wait = [&](auto&, int&) {
+    if (early-- > 0) ++kernel_.wakes;  // no time passes
+  };
+  const IOLoop::TimePoint start = loop_->time();
+  loop_->call_later(milliseconds(3), [&] {
+    EXPECT_EQ(loop_->time() - start, milliseconds(3));
+    loop_->stop();
+  });
+  run();
+  EXPECT_EQ(kernel_.waits.size(), 6u);
+}
+
+TEST_F(IOLoopIteration, EventsForWhatIsNotRegisteredAreDropped) {
+  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t) { seen_.push_back("5"); }, IOLoop::READ).ok());
+  const uint64_t token = kernel_.tokens[5];
+  ASSERT_TRUE(loop_->remove_handler(5).ok());
+  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t) { seen_.push_back("5 again"); }, IOLoop::READ).ok());
+  kernel_.during_wait = [&](std::vector<Poller::Event>& events, int&) {
+    events.push_back({token, IOLoop::READ});                // of the first registration
+    events.push_back({kernel_.tokens[5], IOLoop::READ});    // of the second
+    events.push_back({6, IOLoop::READ});                    // of none
+    events.push_back({uint64_t{12} << 32 | 1000000, IOLoop::READ});
+    events.push_back({UINT64_MAX, IOLoop::READ});
+    loop_->stop();
+  };
+  run();
+  EXPECT_THAT(seen_, ElementsAre("5 again"));
+}
+
+TEST_F(IOLoopIteration, EventsAreCutToTheInterestPlusError) {
+  uint32_t got = 0;
+  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t events) { got = events; }, IOLoop::READ).ok());
+  uint32_t given = IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR;
+  kernel_.during_wait = [&](std::vector<Poller::Event>& events, int&) {
+    events.push_back({kernel_.tokens[5], given});
+    loop_->stop();
+  };
+  run();
+  EXPECT_EQ(got, IOLoop::READ | IOLoop::ERROR);
+  got = 0;
+  given = IOLoop::WRITE;
+  run();
+  EXPECT_EQ(got, 0u) << "the handler has nothing to be told";
+}
+
+TEST_F(IOLoopIteration, APollerThatFailsEndsTheRunWithItsErrorInsteadOfSpinning) {
+  log_.expect(LogLevel::kError, "simulated");
+  kernel_.during_wait = [&](auto&, int& error) { error = EBADF; };
+  loop_->call_later(hours(1), [] {});
+  const absl::Status status = loop_->start();
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(kernel_.waits.size(), 1u);
+  kernel_.during_wait = nullptr;
+  loop_->add_callback([&] { loop_->stop(); });
+  EXPECT_TRUE(loop_->start().ok()) << "it may be started again";
+}
+
+TEST_F(IOLoopIteration, APollerThatRefusesAnFdLeavesNothingBehind) {
+  bool destroyed = false;
+  kernel_.add_status = absl::ResourceExhaustedError("no watches left");
+  const absl::Status refused = loop_->add_handler(
+      5, [n = OnDestroy([&] { destroyed = true; })](int, uint32_t) {}, IOLoop::READ);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(destroyed);
+  EXPECT_EQ(loop_->remove_handler(5).code(), absl::StatusCode::kNotFound);
+  kernel_.add_status = absl::OkStatus();
+  EXPECT_TRUE(loop_->add_handler(5, [](int, uint32_t) {}, IOLoop::READ).ok());
+}
+
+TEST_F(IOLoopIteration, ABackendThatCannotBeMadeIsTheErrorOfCreate) {
+  IOLoopOptions options;
+  options.make_current = false;
+  options.poller_factory = []() -> absl::StatusOr<std::unique_ptr<Poller>> {
+    return absl::ResourceExhaustedError("no fds left");
+  };
+  EXPECT_EQ(IOLoop::create(std::move(options)).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(IOLoopIteration, BusyAndIdleTimesAddUp) {
+  loop_->add_callback([&] { kernel_.clock.advance(milliseconds(30)); });
+  loop_->call_later(milliseconds(100), [&] { loop_->add_callback([&] { loop_->stop(); }); });
+  run();
+  EXPECT_EQ(loop_->metrics().busy, milliseconds(30));
+  EXPECT_EQ(loop_->metrics().idle, milliseconds(70));
+}
+
+}  // namespace
+}  // namespace gyre::testing

@@ -1,0 +1,305 @@
+#include "gyre/loop/timer_queue.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/tests/support/on_destroy.h"
+
+namespace gyre::internal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using std::chrono::nanoseconds;
+using testing::OnDestroy;
+
+constexpr uint64_t kAnyTime = std::numeric_limits<uint64_t>::max();
+
+SteadyTime at(int64_t t) { return SteadyTime(nanoseconds(t)); }
+
+class TimerQueueTest : public ::testing::Test {
+ protected:
+  TimerId add(int64_t deadline, std::string name) {
+    return queue_.add(at(deadline), CallSite(), [this, name] { seen_.push_back(name); });
+  }
+  // Runs what is due, as the loop does.
+  int run(int64_t now, uint64_t before = kAnyTime) {
+    int count = 0;
+    while (queue_.run_one(at(now), before, [](CallbackNode* node) { node->run_and_destroy(); })) ++count;
+    queue_.restore();
+    return count;
+  }
+
+  TimerQueue queue_;
+  std::vector<std::string> seen_;
+};
+
+TEST_F(TimerQueueTest, RunsByDeadlineAndThenInsertion) {
+  add(3, "3");
+  add(1, "1a");
+  add(2, "2");
+  add(1, "1b");
+  EXPECT_EQ(queue_.size(), 4u);
+  EXPECT_EQ(queue_.next_deadline(), at(1));
+  EXPECT_EQ(run(2), 3);
+  EXPECT_THAT(seen_, ElementsAre("1a", "1b", "2"));
+  EXPECT_EQ(queue_.next_deadline(), at(3));
+  EXPECT_EQ(run(2), 0);
+  EXPECT_EQ(run(3), 1);
+  EXPECT_TRUE(queue_.empty());
+}
+
+TEST_F(TimerQueueTest, ThoseThatAreTooNewStayAndDoNotStandInTheWay) {
+  const uint64_t begin = queue_.next_sequence();
+  add(5, "old");
+  const uint64_t before = queue_.next_sequence();
+  TimerId removed = add(1, "new, removed");
+  add(2, "new");
+  EXPECT_GT(before, begin);
+  EXPECT_EQ(run(10, before), 1);
+  EXPECT_THAT(seen_, ElementsAre("old"));
+  EXPECT_EQ(queue_.size(), 2u);
+  EXPECT_TRUE(queue_.cancel(removed));
+  EXPECT_EQ(run(10), 1);
+  EXPECT_THAT(seen_, ElementsAre("old", "new"));
+}
+
+TEST_F(TimerQueueTest, OneThatWasSetAsideMayBeCancelled) {
+  add(5, "old");
+  const uint64_t before = queue_.next_sequence();
+  const TimerId set_aside = add(1, "set aside");
+  const TimerId other = add(2, "also set aside");
+  ASSERT_TRUE(queue_.run_one(at(10), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+  EXPECT_TRUE(queue_.cancel(set_aside));
+  EXPECT_FALSE(queue_.cancel(set_aside));
+  queue_.restore();
+  EXPECT_EQ(queue_.size(), 1u);
+  EXPECT_EQ(run(10), 1);
+  EXPECT_THAT(seen_, ElementsAre("old", "also set aside"));
+  EXPECT_FALSE(queue_.cancel(other));
+}
+
+TEST_F(TimerQueueTest, CancelDestroysAtOnceAndOnlyOnce) {
+  const TimerId id = queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("destroyed"); })] {});
+  EXPECT_TRUE(queue_.cancel(id));
+  EXPECT_THAT(seen_, ElementsAre("destroyed"));
+  EXPECT_FALSE(queue_.cancel(id));
+  EXPECT_FALSE(queue_.cancel({}));
+  EXPECT_FALSE(queue_.cancel({12345, 99999}));
+  EXPECT_EQ(run(10), 0);
+}
+
+TEST_F(TimerQueueTest, ATimerIsGoneFromTheQueueWhileItRuns) {
+  TimerId self = queue_.add(at(1), CallSite(), [&] {
+    EXPECT_FALSE(queue_.cancel(self));
+    EXPECT_TRUE(queue_.empty());
+    add(1, "added while it ran");
+    seen_.push_back("ran");
+  });
+  EXPECT_EQ(run(1, queue_.next_sequence()), 1);
+  EXPECT_EQ(queue_.size(), 1u);
+  run(1);
+  EXPECT_THAT(seen_, ElementsAre("ran", "added while it ran"));
+}
+
+TEST_F(TimerQueueTest, ACallableStaysWhereItIsWhileItAddsManyOthers) {
+  // Guards the running callable against memory that moves.
+  queue_.add(at(1), CallSite(), [this, text = std::string(100, 'x')] {
+    for (int i = 0; i < 5000; ++i) add(2, "other");
+    EXPECT_EQ(text, std::string(100, 'x'));
+  });
+  EXPECT_EQ(run(1), 1);
+  EXPECT_EQ(queue_.size(), 5000u);
+}
+
+TEST_F(TimerQueueTest, AnOldIdDoesNotCancelTheTimerThatHasItsSlot) {
+  const TimerId old = add(1, "old");
+  EXPECT_TRUE(queue_.cancel(old));
+  const TimerId fresh = add(1, "fresh");
+  EXPECT_EQ(fresh.slot, old.slot) << "else this test shows nothing";
+  EXPECT_FALSE(queue_.cancel(old));
+  EXPECT_EQ(run(1), 1);
+  EXPECT_FALSE(queue_.cancel(fresh));
+  EXPECT_THAT(seen_, ElementsAre("fresh"));
+}
+
+TEST_F(TimerQueueTest, CallablesThatThrowGiveTheirSlotBack) {
+  const TimerId id = queue_.add(at(1), CallSite(), [] { throw std::runtime_error("x"); });
+  EXPECT_THROW(run(1), std::runtime_error);
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(add(1, "next").slot, id.slot);
+  struct ThrowsWhenCopied {
+    ThrowsWhenCopied() = default;
+    ThrowsWhenCopied(const ThrowsWhenCopied&) { throw std::runtime_error("copied"); }
+    void operator()() const {}
+  };
+  const ThrowsWhenCopied callable;
+  EXPECT_THROW(queue_.add(at(1), CallSite(), callable), std::runtime_error);
+  EXPECT_EQ(queue_.size(), 1u);
+  EXPECT_EQ(run(1), 1);
+}
+
+TEST_F(TimerQueueTest, ClearDestroysAllAndADestructorMayCancelOrAdd) {
+  TimerId other = add(7, "other");
+  queue_.add(at(1), CallSite(), [n = OnDestroy([&] {
+                                   queue_.cancel(other);
+                                   seen_.push_back("destroyed");
+                                 })] {});
+  const uint64_t before = queue_.next_sequence();
+  queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("set aside, destroyed"); })] {});
+  queue_.run_one(at(10), 0, [](CallbackNode*) {});
+  EXPECT_LT(before, queue_.next_sequence());
+  queue_.clear();
+  EXPECT_TRUE(queue_.empty());
+  EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("destroyed", "set aside, destroyed"));
+}
+
+TEST_F(TimerQueueTest, LargeCallablesAndTheEndsOfTheClock) {
+  std::array<char, 500> large{};
+  large[499] = 'z';
+  queue_.add(SteadyTime::max(), CallSite(), [this, large] { seen_.push_back(std::string(1, large[499])); });
+  queue_.add(SteadyTime::min(), CallSite(), [this] { seen_.push_back("min"); });
+  EXPECT_EQ(queue_.next_deadline(), SteadyTime::min());
+  EXPECT_EQ(run(0), 1);
+  EXPECT_EQ(queue_.next_deadline(), SteadyTime::max());
+  queue_.run_one(SteadyTime::max(), kAnyTime, [](CallbackNode* node) { node->run_and_destroy(); });
+  EXPECT_THAT(seen_, ElementsAre("min", "z"));
+}
+
+TEST(TimerQueueSequences, TwoLoopsNeverShareAnId) {
+  std::set<uint64_t> firsts;
+  for (int i = 0; i < 100; ++i) {
+    const uint64_t first = first_timer_sequence();
+    EXPECT_NE(first, 0u);
+    EXPECT_TRUE(firsts.insert(first >> 40).second);
+  }
+}
+
+// Random operations beside a reference that is too simple to be wrong: a sorted map.
+class TimerQueueModel {
+ public:
+  explicit TimerQueueModel(uint32_t seed) : random_(seed) {}
+
+  void step() {
+    switch (random_() % 10) {
+      case 0: case 1: case 2: case 3: add(); break;
+      case 4: case 5: cancel_live(); break;
+      case 6: cancel_dead(); break;
+      case 7: now_ += random_() % 30; break;
+      default: run(); break;
+    }
+    ASSERT_EQ(queue_.size(), live_.size());
+    ASSERT_EQ(queue_.empty(), live_.empty());
+    if (!live_.empty()) {
+      ASSERT_EQ(queue_.next_deadline(), at(live_.begin()->first.first));
+    }
+  }
+
+  void finish() {
+    now_ += 1000;
+    run();
+    EXPECT_TRUE(queue_.empty());
+    EXPECT_EQ(destroyed_, added_);
+  }
+
+ private:
+  using Key = std::pair<int64_t, uint64_t>;  // deadline, sequence
+
+  void add() {
+    // Few distinct deadlines, so that many are equal.
+    const int64_t deadline = now_ - 20 + static_cast<int64_t>(random_() % 60);
+    const int number = added_++;
+    const TimerId id = queue_.add(at(deadline), CallSite(),
+                                  [this, number, n = OnDestroy([this] { ++destroyed_; })] { ran_.push_back(number); });
+    ASSERT_TRUE(live_.emplace(Key(deadline, id.sequence), std::pair(id, number)).second);
+    if (random_() % 8 == 0) run();
+  }
+
+  void cancel_live() {
+    if (live_.empty()) return;
+    auto victim = live_.begin();
+    std::advance(victim, random_() % live_.size());
+    const int destroyed_before = destroyed_;
+    ASSERT_TRUE(queue_.cancel(victim->second.first));
+    ASSERT_EQ(destroyed_, destroyed_before + 1);
+    dead_.push_back(victim->second.first);
+    live_.erase(victim);
+  }
+
+  void cancel_dead() {
+    if (!dead_.empty()) {
+      ASSERT_FALSE(queue_.cancel(dead_[random_() % dead_.size()]));
+    }
+  }
+
+  // Up to a limit, as a time slice would have it; those that are too new stay.
+  void run() {
+    const uint64_t before = queue_.next_sequence() - random_() % 5;
+    int limit = random_() % 20;
+    std::vector<int> expected;
+    for (auto it = live_.begin(); it != live_.end() && it->first.first <= now_ && limit > 0;) {
+      if (it->first.second >= before) {
+        ++it;
+        continue;
+      }
+      expected.push_back(it->second.second);
+      dead_.push_back(it->second.first);
+      it = live_.erase(it);
+      --limit;
+    }
+    ran_.clear();
+    const size_t count = expected.size();
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_TRUE(queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+    }
+    if (limit > 0) {
+      ASSERT_FALSE(queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+    }
+    queue_.restore();
+    ASSERT_EQ(ran_, expected);
+  }
+
+  std::minstd_rand random_;
+  TimerQueue queue_;
+  int64_t now_ = 100;
+  int added_ = 0, destroyed_ = 0;
+  std::map<Key, std::pair<TimerId, int>> live_;
+  std::vector<TimerId> dead_;
+  std::vector<int> ran_;
+
+ public:
+  // Those that are too new or over the limit are run in the end.
+  void drain() {
+    while (!live_.empty() && !::testing::Test::HasFatalFailure()) {
+      now_ += 100;
+      run();
+    }
+  }
+};
+
+TEST(TimerQueueProperty, AgreesWithASortedMapOverRandomOperations) {
+  for (uint32_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    TimerQueueModel model(seed);
+    for (int i = 0; i < 1500; ++i) {
+      model.step();
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+    model.drain();
+    model.finish();
+  }
+}
+
+}  // namespace
+}  // namespace gyre::internal
