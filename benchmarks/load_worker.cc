@@ -89,7 +89,8 @@ class LoadWorker::Connection {
 
   void closed(const absl::Status& reason) {
     ++worker_.result_.broken;
-    worker_.note_error("a connection was closed" + (reason.ok() ? std::string() : ": " + reason.ToString()));
+    worker_.note_error("a connection was closed" +
+                       (reason.ok() ? std::string() : ": " + reason.ToString()));
     worker_.in_flight_ -= in_flight();
     worker_.result_.lost_requests += in_flight();
     answered_ = begun_;
@@ -98,7 +99,7 @@ class LoadWorker::Connection {
 
   LoadWorker& worker_;
   const std::shared_ptr<IOStream> stream_;
-  uint64_t sent_;      // positions in the pattern
+  uint64_t sent_;  // positions in the pattern
   uint64_t received_;
   size_t partial_ = 0;  // bytes of an answer that has begun
   uint64_t begun_ = 0;
@@ -106,7 +107,8 @@ class LoadWorker::Connection {
   std::vector<uint64_t> sent_at_;  // a ring over the requests in flight
 };
 
-LoadWorker::LoadWorker(IOLoop& loop, const LoadOptions& options, const Pattern& pattern, int connections)
+LoadWorker::LoadWorker(IOLoop& loop, const LoadOptions& options, const Pattern& pattern,
+                       int connections)
     : loop_(loop), options_(options), pattern_(pattern), wanted_(connections) {}
 
 LoadWorker::~LoadWorker() = default;
@@ -123,8 +125,8 @@ void LoadWorker::connect_more() {
     IOStream::connect(loop_, options_.target,
                       [this, first_position](absl::StatusOr<std::shared_ptr<IOStream>> stream) {
                         if (stream.ok()) {
-                          connections_.push_back(
-                              std::make_unique<Connection>(*this, *std::move(stream), first_position));
+                          connections_.push_back(std::make_unique<Connection>(
+                              *this, *std::move(stream), first_position));
                           connected_.fetch_add(1, std::memory_order_relaxed);
                           ++result_.connected;
                         } else {

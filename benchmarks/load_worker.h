@@ -14,8 +14,8 @@
 
 namespace gyre::benchmarks {
 
-// What each connection sends, again and again: the byte at position p of its stream is known, so that
-// every byte that comes back can be checked. Immutable.
+// What each connection sends, again and again: the byte at position p of its stream is known, so
+// that every byte that comes back can be checked. Immutable.
 class Pattern {
  public:
   explicit Pattern(size_t request_bytes);
@@ -39,14 +39,14 @@ struct LoadOptions {
 
 // What came of a worker's connections.
 struct LoadResult {
-  uint64_t requests = 0;         // answered, while the clock ran
+  uint64_t requests = 0;  // answered, while the clock ran
   uint64_t connected = 0;
-  uint64_t refused = 0;          // never connected
-  uint64_t broken = 0;           // closed before their last answer
+  uint64_t refused = 0;  // never connected
+  uint64_t broken = 0;   // closed before their last answer
   uint64_t wrong_bytes = 0;
-  uint64_t lost_requests = 0;    // sent, and never answered
+  uint64_t lost_requests = 0;  // sent, and never answered
   std::string first_error;
-  Histogram latency;             // nanoseconds
+  Histogram latency;  // nanoseconds
 
   void merge(const LoadResult& other);
   bool all_came_back() const {
@@ -54,8 +54,8 @@ struct LoadResult {
   }
 };
 
-// The connections of one loop: connects them, keeps `pipeline` requests in flight on each, checks what
-// comes back. On its loop's thread, but for what says otherwise.
+// The connections of one loop: connects them, keeps `pipeline` requests in flight on each, checks
+// what comes back. On its loop's thread, but for what says otherwise.
 class LoadWorker {
  public:
   LoadWorker(IOLoop& loop, const LoadOptions& options, const Pattern& pattern, int connections);

@@ -1,6 +1,7 @@
 // Drives an echo server: keeps requests in flight on many connections, checks every byte that comes
-// back, and tells how many came and how long they took. A closed loop: a request waits for the answer
-// to an earlier one, so with many connections the latency is mostly the queue in front of the server.
+// back, and tells how many came and how long they took. A closed loop: a request waits for the
+// answer to an earlier one, so with many connections the latency is mostly the queue in front of
+// the server.
 
 #include <signal.h>
 #include <unistd.h>
@@ -39,7 +40,8 @@ constexpr seconds kConnectDeadline(60);
 
 std::atomic<bool> g_interrupted{false};
 
-// The run, from the main thread's loop: it asks the workers, each of which lives on a loop of the pool.
+// The run, from the main thread's loop: it asks the workers, each of which lives on a loop of the
+// pool.
 class Load {
  public:
   Load(IOLoop& loop, LoopPool& pool, const Options& options, const LoadOptions& load)
@@ -53,9 +55,9 @@ class Load {
   }
 
   Task<LoadResult> run() {
-    const bool connected = co_await ask_all(kConnectDeadline, [](LoadWorker& worker, std::function<void()> done) {
-      worker.connect(std::move(done));
-    });
+    const bool connected = co_await ask_all(
+        kConnectDeadline,
+        [](LoadWorker& worker, std::function<void()> done) { worker.connect(std::move(done)); });
     tell("connected");
     if (connected) {
       begin([](LoadWorker& worker) { worker.start_sending(); });
@@ -101,7 +103,8 @@ class Load {
     const IOLoop::TimePoint begin = loop_.time();
     while (loop_.time() - begin < seconds(options_.seconds) && !g_interrupted.load()) {
       show_progress();
-      co_await sleep_for(std::min<IOLoop::Duration>(milliseconds(10), begin + seconds(options_.seconds) - loop_.time()));
+      co_await sleep_for(std::min<IOLoop::Duration>(
+          milliseconds(10), begin + seconds(options_.seconds) - loop_.time()));
     }
     measured_seconds_ = std::chrono::duration<double>(loop_.time() - begin).count();
   }
@@ -155,32 +158,36 @@ void print_text(const Options& options, const LoadResult& result, double measure
   std::printf("%lu connections, %d threads, %d bytes, pipeline %d, %.1f s\n", result.connected,
               options.threads, options.size, options.pipeline, measured);
   std::printf("%lu requests, %.0f req/s, latency in us: p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n",
-              result.requests, measured > 0 ? result.requests / measured : 0, micros(0.5), micros(0.99),
-              micros(0.999), result.latency.max() / 1e3);
+              result.requests, measured > 0 ? result.requests / measured : 0, micros(0.5),
+              micros(0.99), micros(0.999), result.latency.max() / 1e3);
 }
 
 void print_json(const Options& options, const LoadResult& result, double measured) {
   const auto micros = [&](double share) { return result.latency.percentile(share) / 1e3; };
   std::printf(
       "{\"connections\": %lu, \"threads\": %d, \"size\": %d, \"pipeline\": %d, \"seconds\": %.3f, "
-      "\"requests\": %lu, \"requests_per_second\": %.1f, \"latency_us\": {\"p50\": %.1f, \"p99\": %.1f, "
+      "\"requests\": %lu, \"requests_per_second\": %.1f, \"latency_us\": {\"p50\": %.1f, \"p99\": "
+      "%.1f, "
       "\"p99.9\": %.1f, \"max\": %.1f}, \"refused\": %lu, \"broken\": %lu, \"wrong_bytes\": %lu, "
       "\"lost_requests\": %lu}\n",
       result.connected, options.threads, options.size, options.pipeline, measured, result.requests,
       measured > 0 ? result.requests / measured : 0, micros(0.5), micros(0.99), micros(0.999),
-      result.latency.max() / 1e3, result.refused, result.broken, result.wrong_bytes, result.lost_requests);
+      result.latency.max() / 1e3, result.refused, result.broken, result.wrong_bytes,
+      result.lost_requests);
 }
 
 int report(const Options& options, const LoadResult& result, double measured) {
   (options.json ? print_json : print_text)(options, result, measured);
-  if (result.all_came_back() && result.connected == static_cast<uint64_t>(options.connections)) return 0;
+  if (result.all_came_back() && result.connected == static_cast<uint64_t>(options.connections))
+    return 0;
   std::fflush(stdout);
-  std::fprintf(stderr,
-               "tcp_load: %lu of %d connected, %lu refused, %lu broken, %lu wrong bytes, %lu requests "
-               "without an answer%s%s\n",
-               result.connected, options.connections, result.refused, result.broken, result.wrong_bytes,
-               result.lost_requests, result.first_error.empty() ? "" : "; the first error: ",
-               result.first_error.c_str());
+  std::fprintf(
+      stderr,
+      "tcp_load: %lu of %d connected, %lu refused, %lu broken, %lu wrong bytes, %lu requests "
+      "without an answer%s%s\n",
+      result.connected, options.connections, result.refused, result.broken, result.wrong_bytes,
+      result.lost_requests,
+      result.first_error.empty() ? "" : "; the first error: ", result.first_error.c_str());
   return 1;
 }
 
@@ -197,7 +204,8 @@ absl::Status parse(int argc, char** argv, Options* options, LoadOptions* load) {
   if (options->target.empty()) return absl::InvalidArgumentError("--target=HOST:PORT is missing");
   std::string host;
   uint16_t port;
-  if (absl::Status status = SocketAddress::split(options->target, &host, &port); !status.ok()) return status;
+  if (absl::Status status = SocketAddress::split(options->target, &host, &port); !status.ok())
+    return status;
   const absl::StatusOr<std::vector<SocketAddress>> addresses = SocketAddress::resolve(host, port);
   if (!addresses.ok()) return addresses.status();
   load->target = addresses->front();
@@ -226,7 +234,8 @@ int run(int argc, char** argv) {
   if (static_cast<size_t>(options.connections) + kSpareFds > limit) {
     return examples::usage_error(
         argv[0], absl::InvalidArgumentError(absl::StrFormat(
-                     "--connections=%d: this process may open %d files only (ulimit -n)", options.connections, limit)));
+                     "--connections=%d: this process may open %d files only (ulimit -n)",
+                     options.connections, limit)));
   }
   absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create({.name = "main"});
   if (!loop.ok()) return examples::usage_error(argv[0], loop.status());

@@ -13,10 +13,11 @@
 namespace gyre::examples {
 
 void CommandLine::flag(std::string name, std::string help, std::string* target) {
-  flags_.push_back({std::move(name), std::move(help), *target, true, [target](const std::string& value) {
-                      *target = value;
-                      return absl::OkStatus();
-                    }});
+  flags_.push_back(
+      {std::move(name), std::move(help), *target, true, [target](const std::string& value) {
+         *target = value;
+         return absl::OkStatus();
+       }});
 }
 
 void CommandLine::flag(std::string name, std::string help, bool* target) {
@@ -30,20 +31,23 @@ void CommandLine::flag(std::string name, std::string help, int* target, int leas
   auto set = [target, least, most](const std::string& value) {
     int number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error != std::errc() || end != value.data() + value.size() || number < least || number > most) {
+    if (error != std::errc() || end != value.data() + value.size() || number < least ||
+        number > most) {
       return absl::InvalidArgumentError(
           absl::StrFormat("\"%s\" is not a number from %d to %d", value, least, most));
     }
     *target = number;
     return absl::OkStatus();
   };
-  flags_.push_back({std::move(name), std::move(help), std::to_string(*target), true, std::move(set)});
+  flags_.push_back(
+      {std::move(name), std::move(help), std::to_string(*target), true, std::move(set)});
 }
 
 absl::Status CommandLine::parse(int argc, char** argv) {
   std::vector<option> options;
   for (const Flag& flag : flags_) {
-    options.push_back({flag.name.c_str(), flag.takes_value ? required_argument : no_argument, nullptr, 0});
+    options.push_back(
+        {flag.name.c_str(), flag.takes_value ? required_argument : no_argument, nullptr, 0});
   }
   options.push_back({"help", no_argument, nullptr, 0});
   options.push_back({nullptr, 0, nullptr, 0});
@@ -55,8 +59,9 @@ absl::Status CommandLine::parse(int argc, char** argv) {
     const int found = ::getopt_long(argc, argv, ":", options.data(), &index);
     if (found == -1) break;
     if (found != 0) {
-      return absl::InvalidArgumentError(found == ':' ? absl::StrFormat("%s needs a value", argv[current])
-                                                     : absl::StrFormat("unknown flag %s; --help lists them", argv[current]));
+      return absl::InvalidArgumentError(
+          found == ':' ? absl::StrFormat("%s needs a value", argv[current])
+                       : absl::StrFormat("unknown flag %s; --help lists them", argv[current]));
     }
     if (static_cast<size_t>(index) == flags_.size()) {
       print_help(argv[0]);
@@ -64,7 +69,8 @@ absl::Status CommandLine::parse(int argc, char** argv) {
     }
     const Flag& flag = flags_[index];
     if (absl::Status status = flag.set(optarg != nullptr ? optarg : ""); !status.ok()) {
-      return absl::InvalidArgumentError(absl::StrFormat("--%s: %s", flag.name, std::string(status.message())));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("--%s: %s", flag.name, std::string(status.message())));
     }
   }
   if (optind < argc) {
@@ -76,7 +82,8 @@ absl::Status CommandLine::parse(int argc, char** argv) {
 void CommandLine::print_help(const char* program) const {
   std::printf("%s\n\nusage: %s [flags]\n", summary_.c_str(), program);
   for (const Flag& flag : flags_) {
-    const std::string name = flag.takes_value ? "--" + flag.name + "=" + flag.default_value : "--" + flag.name;
+    const std::string name =
+        flag.takes_value ? "--" + flag.name + "=" + flag.default_value : "--" + flag.name;
     std::printf("  %-28s %s\n", name.c_str(), flag.help.c_str());
   }
 }

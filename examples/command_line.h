@@ -20,7 +20,8 @@ class CommandLine {
   // A number from `least` to `most`.
   void flag(std::string name, std::string help, int* target, int least, int most);
 
-  // Fills the targets. --help: prints it and exits with 0. InvalidArgument says which flag is wrong.
+  // Fills the targets. --help: prints it and exits with 0. InvalidArgument says which flag is
+  // wrong.
   absl::Status parse(int argc, char** argv);
 
  private:

@@ -12,14 +12,17 @@ void echo(std::shared_ptr<gyre::IOStream> connection) {
   // The callbacks belong to the stream, so they do not keep it.
   gyre::IOStream* stream = connection.get();
   stream->set_drain_callback([stream] { stream->resume_reading(); });
-  stream->set_read_callback([stream](std::string_view bytes) {
-    stream->write(bytes);
-    if (stream->write_buffer_size() > kHighWater) stream->pause_reading();
-  }).IgnoreError();  // a new stream is open, and nobody else reads
+  stream
+      ->set_read_callback([stream](std::string_view bytes) {
+        stream->write(bytes);
+        if (stream->write_buffer_size() > kHighWater) stream->pause_reading();
+      })
+      .IgnoreError();  // a new stream is open, and nobody else reads
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return gyre::examples::run_server(argc, argv, "An echo server on gyre, one loop per thread.", echo);
+  return gyre::examples::run_server(argc, argv, "An echo server on gyre, one loop per thread.",
+                                    echo);
 }

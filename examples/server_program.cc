@@ -26,14 +26,16 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   CommandLine line(summary);
   line.flag("host", "the address to listen on: a name or a number", &options.host);
   line.flag("port", "0: the kernel picks one", &options.port, 0, 65535);
-  line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0, 4096);
+  line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0,
+            4096);
   line.flag("backend", "default, epoll or select", &backend);
   line.flag("accept", "thread: one that deals out; reuseport: every loop by itself", &accept);
   line.flag("placement", "round_robin or least_connections, with --accept=thread", &placement);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) return status;
 
   const auto in_flag = [](const char* flag, const absl::Status& status) {
-    return absl::InvalidArgumentError(absl::StrFormat("--%s: %s", flag, std::string(status.message())));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("--%s: %s", flag, std::string(status.message())));
   };
   const absl::StatusOr<Backend> parsed_backend = parse_backend(backend);
   if (!parsed_backend.ok()) return in_flag("backend", parsed_backend.status());
@@ -66,8 +68,8 @@ void print_row(const std::string& name, const TCPServer::LoopStats& server, uint
 }
 
 void print_report(LoopPool& pool, const TCPServer& server) {
-  std::printf("%-10s %12s %15s %15s %12s %10s %7s\n", "loop", "connections", "bytes in", "bytes out",
-              "callbacks", "wake-ups", "busy %");
+  std::printf("%-10s %12s %15s %15s %12s %10s %7s\n", "loop", "connections", "bytes in",
+              "bytes out", "callbacks", "wake-ups", "busy %");
   TCPServer::LoopStats total;
   uint64_t callbacks = 0, wakeups = 0;
   double busy = 0;
@@ -99,7 +101,8 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
   absl::StatusOr<std::unique_ptr<LoopPool>> pool = LoopPool::create(options->pool);
   if (!pool.ok()) return usage_error(argv[0], pool.status());
   if ((*pool)->loop(0).backend() == Backend::kSelect) {
-    std::fprintf(stderr, "note: the select backend holds fds below FD_SETSIZE (%d) only\n", FD_SETSIZE);
+    std::fprintf(stderr, "note: the select backend holds fds below FD_SETSIZE (%d) only\n",
+                 FD_SETSIZE);
   }
   TCPServer server(**pool, std::move(handler), options->server);
   if (absl::Status status = server.listen(options->port, options->host); !status.ok()) {
@@ -112,7 +115,9 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
   (*main_loop)->start().IgnoreError();  // it is neither running nor closed
   constexpr std::chrono::seconds kDrainDeadline(10);
   const uint64_t cut_off = server.drain(kDrainDeadline);
-  if (cut_off > 0) std::fprintf(stderr, "%lu connections did not take what was written, and were closed\n", cut_off);
+  if (cut_off > 0)
+    std::fprintf(stderr, "%lu connections did not take what was written, and were closed\n",
+                 cut_off);
   print_report(**pool, server);
   return 0;
 }

@@ -31,7 +31,8 @@ class SleepAwaiter {
     TaskRoot& root = *coroutine.promise().root;
     const uint64_t epoch = root.suspend(coroutine);
     loop_ = &root.loop();
-    timeout_ = loop_->call_later(delay_, [root = root.shared_from_this(), epoch] { root->resume(epoch); });
+    timeout_ =
+        loop_->call_later(delay_, [root = root.shared_from_this(), epoch] { root->resume(epoch); });
   }
   void await_resume() { loop_ = nullptr; }
 
@@ -98,8 +99,8 @@ internal::SleepAwaiter sleep_for(std::chrono::duration<Rep, Period> delay) {
   return internal::SleepAwaiter(internal::saturating_nanoseconds(delay));
 }
 
-// co_await readable(fd), writable(fd): goes on when fd is ready, or has an error or hang-up. Gives an
-// absl::Status: AlreadyExists if another coroutine waits for the same, or fd has a handler;
+// co_await readable(fd), writable(fd): goes on when fd is ready, or has an error or hang-up. Gives
+// an absl::Status: AlreadyExists if another coroutine waits for the same, or fd has a handler;
 // InvalidArgument for an fd that cannot be watched. fd is not registered any more when it goes on.
 inline internal::FdAwaiter readable(int fd) { return internal::FdAwaiter(fd, IOLoop::READ); }
 inline internal::FdAwaiter writable(int fd) { return internal::FdAwaiter(fd, IOLoop::WRITE); }

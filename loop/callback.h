@@ -42,7 +42,7 @@ concept CallableOnce = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
 
 template <class F, class... A>
 concept ReturnsTask = CallableOnce<F, A...> &&
-                      IsTask<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>::value;
+    IsTask<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>::value;
 
 template <class F, class... A>
 concept PlainCallable = CallableOnce<F, A...> && !ReturnsTask<F, A...>;

@@ -12,8 +12,8 @@
 
 namespace gyre::internal {
 
-// The one place where user code is called, and where its exceptions end: they go to the handler, and
-// the loop goes on. Loop thread only.
+// The one place where user code is called, and where its exceptions end: they go to the handler,
+// and the loop goes on. Loop thread only.
 class CallbackGuard {
  public:
   explicit CallbackGuard(std::string loop_name) : loop_name_(std::move(loop_name)) {}
@@ -31,7 +31,8 @@ class CallbackGuard {
 #endif
   }
 
-  // Hands `error` to the handler, or logs it where there is none. What the handler throws is logged.
+  // Hands `error` to the handler, or logs it where there is none. What the handler throws is
+  // logged.
   void report(std::exception_ptr error);
 
   void set_handler(ExceptionHandler handler);

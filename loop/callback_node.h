@@ -24,11 +24,14 @@ struct Bound {
   std::tuple<A...> arguments;
 
   template <class G, class... B>
-  explicit Bound(G&& g, B&&... b) : function(std::forward<G>(g)), arguments(std::forward<B>(b)...) {}
+  explicit Bound(G&& g, B&&... b)
+      : function(std::forward<G>(g)), arguments(std::forward<B>(b)...) {}
 
   decltype(auto) operator()() {
     return std::apply(
-        [this](A&... a) -> decltype(auto) { return std::invoke(std::move(function), std::move(a)...); },
+        [this](A&... a) -> decltype(auto) {
+          return std::invoke(std::move(function), std::move(a)...);
+        },
         arguments);
   }
 };
@@ -46,7 +49,9 @@ struct Bound<F> {
 // True for the callables that can be null: function and member pointers, std::function and its kin.
 template <class F>
 concept NullableCallable = std::is_pointer_v<F> || std::is_member_pointer_v<F> ||
-                           requires(const F& f) { f.operator bool(); };
+    requires(const F& f) {
+  f.operator bool();
+};
 
 template <class F>
 bool is_null_callable([[maybe_unused]] const F& f) {
@@ -67,7 +72,8 @@ struct CallbackNode : MpscNode<> {
   static constexpr size_t kMaxInlineBytes = 48;
 
   CallbackNode(Function f, CallSite call_site, Origin origin)
-      : function(f), site_and_origin(call_site.word() | static_cast<uint64_t>(origin) << kOriginShift) {}
+      : function(f),
+        site_and_origin(call_site.word() | static_cast<uint64_t>(origin) << kOriginShift) {}
 
   CallSite site() const { return CallSite::from_word(site_and_origin); }
   Origin origin() const { return static_cast<Origin>(site_and_origin >> kOriginShift); }
@@ -144,8 +150,8 @@ CallbackNode* new_arena_node(CallSite site, F&& f, A&&... a) {
   using Node = CallbackNodeFor<F, A...>;
   GYRE_CHECK(!is_null_callable(f), "the callback is null");
   return construct_node<Node>(
-      NodeArena::allocate(sizeof(Node)), [](void* p) { NodeArena::release_one(p); }, site,
-      origin, std::forward<F>(f), std::forward<A>(a)...);
+      NodeArena::allocate(sizeof(Node)), [](void* p) { NodeArena::release_one(p); }, site, origin,
+      std::forward<F>(f), std::forward<A>(a)...);
 }
 
 // A node of its own: for a callback that waits for long, which would pin a part of the arena.

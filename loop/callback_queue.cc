@@ -18,7 +18,8 @@ class ErrnoKeeper {
 
 bool CallbackQueue::push_remote(CallbackNode* node) {
   // After true the node may have run and the loop be gone: nothing of it is touched any more.
-  if (!forked() && queue_.push(node, waker_)) [[likely]] return true;
+  if (!forked() && queue_.push(node, waker_)) [[likely]]
+    return true;
   discard_refused(node);
   return false;
 }
@@ -56,7 +57,8 @@ void CallbackQueue::accept(const MpscQueue<>::Batch& batch) {
 void CallbackQueue::begin_batch() {
   if (!queue_.empty_hint()) take_remote();
   depth_.store(queued_, std::memory_order_relaxed);
-  if (queued_ > max_depth_.load(std::memory_order_relaxed)) max_depth_.store(queued_, std::memory_order_relaxed);
+  if (queued_ > max_depth_.load(std::memory_order_relaxed))
+    max_depth_.store(queued_, std::memory_order_relaxed);
   if (pending_.first == nullptr) return;
   batch_.append(pending_.first, pending_.last);
   pending_ = {};
@@ -69,7 +71,8 @@ bool CallbackQueue::finish_sleep() {
 }
 
 void CallbackQueue::finish_batch() {
-  if (bounded_done_ > 0) bounded_.fetch_sub(std::exchange(bounded_done_, 0), std::memory_order_relaxed);
+  if (bounded_done_ > 0)
+    bounded_.fetch_sub(std::exchange(bounded_done_, 0), std::memory_order_relaxed);
 }
 
 void CallbackQueue::clear_stop() {
@@ -79,10 +82,18 @@ void CallbackQueue::clear_stop() {
 
 void CallbackQueue::release(CallbackNode* node, NodeReleaser& releaser) {
   switch (node->origin()) {
-    case CallbackNode::Origin::kBoundedArena: ++bounded_done_; [[fallthrough]];
-    case CallbackNode::Origin::kArena: releaser.release(node); break;
-    case CallbackNode::Origin::kHeap: ::operator delete(node); break;
-    case CallbackNode::Origin::kSignalSlot: slots_.give(node); break;
+    case CallbackNode::Origin::kBoundedArena:
+      ++bounded_done_;
+      [[fallthrough]];
+    case CallbackNode::Origin::kArena:
+      releaser.release(node);
+      break;
+    case CallbackNode::Origin::kHeap:
+      ::operator delete(node);
+      break;
+    case CallbackNode::Origin::kSignalSlot:
+      slots_.give(node);
+      break;
   }
 }
 

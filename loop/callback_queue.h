@@ -73,8 +73,10 @@ class CallbackQueue {
   template <class F>
   bool post_from_signal(F f) {
     using Node = TypedCallbackNode<Bound<F>>;
-    static_assert(std::is_trivially_copyable_v<F>, "a signal's callback has to be trivially copyable");
-    static_assert(sizeof(F) <= SignalSlots::kCallableBytes, "a signal's callback holds at most 32 bytes");
+    static_assert(std::is_trivially_copyable_v<F>,
+                  "a signal's callback has to be trivially copyable");
+    static_assert(sizeof(F) <= SignalSlots::kCallableBytes,
+                  "a signal's callback holds at most 32 bytes");
     GYRE_CHECK(!is_null_callable(f), "add_callback_from_signal: the callback is null");
     if (queue_.closed() || forked()) return false;
     void* slot = slots_.take();
@@ -118,13 +120,16 @@ class CallbackQueue {
   size_t depth() const { return depth_.load(std::memory_order_relaxed); }
   size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
 
-  bool has_work() const { return batch_.first != nullptr || pending_.first != nullptr || !queue_.empty_hint(); }
+  bool has_work() const {
+    return batch_.first != nullptr || pending_.first != nullptr || !queue_.empty_hint();
+  }
 
   // A stop was requested and not yet taken back by clear_stop.
   bool stop_requested() const { return stop_ || queue_.stop_hint(); }
   void clear_stop();
 
-  // See MpscQueue. After true, finish_sleep has to follow; it says whether a producer ended the sleep.
+  // See MpscQueue. After true, finish_sleep has to follow; it says whether a producer ended the
+  // sleep.
   bool prepare_to_sleep() { return queue_.prepare_to_sleep(); }
   bool finish_sleep();
 
@@ -148,7 +153,8 @@ class CallbackQueue {
   };
 
   void push_local(CallbackNode* node) {
-    if (!queue_.empty_hint()) [[unlikely]] take_remote();
+    if (!queue_.empty_hint()) [[unlikely]]
+      take_remote();
     node->next.set(nullptr);
     pending_.append(node, node);
     ++queued_;

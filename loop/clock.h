@@ -24,8 +24,9 @@ class MonotonicClock {
 
 namespace internal {
 
-// `duration` in nanoseconds, rounded up so that no timer is early, and clamped to what 64 bits hold:
-// std::chrono's own conversion overflows for hours::max(). Not a number is a programmer's error.
+// `duration` in nanoseconds, rounded up so that no timer is early, and clamped to what 64 bits
+// hold: std::chrono's own conversion overflows for hours::max(). Not a number is a programmer's
+// error.
 template <class Rep, class Period>
 std::chrono::nanoseconds saturating_nanoseconds(std::chrono::duration<Rep, Period> duration) {
   using Nanos = std::chrono::nanoseconds;
@@ -34,7 +35,8 @@ std::chrono::nanoseconds saturating_nanoseconds(std::chrono::duration<Rep, Perio
   } else if constexpr (std::is_integral_v<Rep> && std::is_signed_v<Rep> &&
                        std::ratio_divide<Period, std::nano>::den == 1) {
     Nanos::rep nanos;
-    if (__builtin_mul_overflow(duration.count(), std::ratio_divide<Period, std::nano>::num, &nanos)) {
+    if (__builtin_mul_overflow(duration.count(), std::ratio_divide<Period, std::nano>::num,
+                               &nanos)) {
       return duration.count() < 0 ? Nanos::min() : Nanos::max();
     }
     return Nanos(nanos);

@@ -17,15 +17,15 @@
 #include "gyre/loop/run_sync.h"
 #include "gyre/loop/task.h"
 
-// Tasks side by side. A task that is not waited for any more is destroyed where it is suspended, and
-// with it what it awaits: that is how gyre cancels. Loop thread only.
+// Tasks side by side. A task that is not waited for any more is destroyed where it is suspended,
+// and with it what it awaits: that is how gyre cancels. Loop thread only.
 
 namespace gyre {
 
 namespace internal {
 
-// Several tasks that one coroutine waits for. Each is a chain of its own; the coroutine goes on when
-// enough of them have ended, and the others are destroyed with the group.
+// Several tasks that one coroutine waits for. Each is a chain of its own; the coroutine goes on
+// when enough of them have ended, and the others are destroyed with the group.
 template <class T>
 class TaskGroup {
  public:
@@ -41,18 +41,19 @@ class TaskGroup {
     shared_ = std::make_shared<Shared>(parent, epoch, needed, tasks_.size());
     loop_ = &parent->loop();
     for (size_t i = 0; i < tasks_.size() && shared_->needed > 0; ++i) {
-      roots_.push_back(start_task(*loop_, std::move(tasks_[i]), [shared = shared_, i](auto& promise) {
-        // On the loop where the task ended; the group's own is told there.
-        shared->results[i].error = exception_of([&] {
-          if constexpr (std::is_void_v<T>) {
-            promise.take();
-            shared->results[i].value.emplace();
-          } else {
-            shared->results[i].value.emplace(promise.take());
-          }
-        });
-        ended(shared, i);
-      }));
+      roots_.push_back(
+          start_task(*loop_, std::move(tasks_[i]), [shared = shared_, i](auto& promise) {
+            // On the loop where the task ended; the group's own is told there.
+            shared->results[i].error = exception_of([&] {
+              if constexpr (std::is_void_v<T>) {
+                promise.take();
+                shared->results[i].value.emplace();
+              } else {
+                shared->results[i].value.emplace(promise.take());
+              }
+            });
+            ended(shared, i);
+          }));
     }
     shared_->starting = false;
     return shared_->needed == 0;
@@ -87,7 +88,11 @@ class TaskGroup {
  private:
   struct Shared {
     Shared(std::shared_ptr<TaskRoot> p, uint64_t e, size_t n, size_t size)
-        : parent(std::move(p)), queue(LoopAccess::queue(parent->loop())), epoch(e), needed(n), results(size) {}
+        : parent(std::move(p)),
+          queue(LoopAccess::queue(parent->loop())),
+          epoch(e),
+          needed(n),
+          results(size) {}
 
     // Later: a task of the group may be on the stack, and the parent is about to destroy it.
     void resume_parent() {
@@ -127,8 +132,8 @@ class TaskGroup {
 template <class T>
 class GroupAwaiter {
  public:
-  GroupAwaiter(TaskGroup<T>& group, size_t needed, std::optional<IOLoop::Duration> limit = std::nullopt,
-               CancellationToken token = {})
+  GroupAwaiter(TaskGroup<T>& group, size_t needed,
+               std::optional<IOLoop::Duration> limit = std::nullopt, CancellationToken token = {})
       : group_(group), needed_(needed), limit_(limit), token_(std::move(token)) {}
   GroupAwaiter(const GroupAwaiter&) = delete;
   GroupAwaiter& operator=(const GroupAwaiter&) = delete;
@@ -208,11 +213,13 @@ Task<typename StatusFor<T>::type> run_limited(Task<T> task, std::optional<IOLoop
 
 }  // namespace internal
 
-// co_await with_timeout(d, task or future): its result as absl::StatusOr<T> (absl::Status for void), or
-// DeadlineExceeded after `d`, and then the task is destroyed. Its exception is thrown.
+// co_await with_timeout(d, task or future): its result as absl::StatusOr<T> (absl::Status for
+// void), or DeadlineExceeded after `d`, and then the task is destroyed. Its exception is thrown.
 template <class Rep, class Period, class T>
-Task<typename internal::StatusFor<T>::type> with_timeout(std::chrono::duration<Rep, Period> limit, Task<T> task) {
-  return internal::run_limited(std::move(task), internal::saturating_nanoseconds(limit), CancellationToken());
+Task<typename internal::StatusFor<T>::type> with_timeout(std::chrono::duration<Rep, Period> limit,
+                                                         Task<T> task) {
+  return internal::run_limited(std::move(task), internal::saturating_nanoseconds(limit),
+                               CancellationToken());
 }
 template <class Rep, class Period, class T>
 Task<typename internal::StatusFor<T>::type> with_timeout(std::chrono::duration<Rep, Period> limit,
@@ -222,19 +229,21 @@ Task<typename internal::StatusFor<T>::type> with_timeout(std::chrono::duration<R
 
 // The same until the token is cancelled: Cancelled.
 template <class T>
-Task<typename internal::StatusFor<T>::type> with_cancellation(CancellationToken token, Task<T> task) {
-  return internal::run_limited(std::move(task), std::optional<IOLoop::Duration>(), std::move(token));
+Task<typename internal::StatusFor<T>::type> with_cancellation(CancellationToken token,
+                                                              Task<T> task) {
+  return internal::run_limited(std::move(task), std::optional<IOLoop::Duration>(),
+                               std::move(token));
 }
 template <class T>
-Task<typename internal::StatusFor<T>::type> with_cancellation(CancellationToken token, Future<T> future) {
+Task<typename internal::StatusFor<T>::type> with_cancellation(CancellationToken token,
+                                                              Future<T> future) {
   return with_cancellation(std::move(token), internal::await_future(std::move(future)));
 }
 
-// co_await when_all(tasks): runs them side by side; their results in order. When all have ended, the
-// first exception, in that order, is thrown.
+// co_await when_all(tasks): runs them side by side; their results in order. When all have ended,
+// the first exception, in that order, is thrown.
 template <class T>
-  requires(!std::is_void_v<T>)
-Task<std::vector<T>> when_all(std::vector<Task<T>> tasks) {
+requires(!std::is_void_v<T>) Task<std::vector<T>> when_all(std::vector<Task<T>> tasks) {
   const size_t count = tasks.size();
   internal::TaskGroup<T> group(std::move(tasks));
   if (count > 0) {
@@ -263,8 +272,8 @@ struct FirstOf {
   internal::Stored<T> value;
 };
 
-// co_await when_any(tasks), at least one: runs them side by side until one has ended, and destroys the
-// others. Throws if that one threw.
+// co_await when_any(tasks), at least one: runs them side by side until one has ended, and destroys
+// the others. Throws if that one threw.
 template <class T>
 Task<FirstOf<T>> when_any(std::vector<Task<T>> tasks) {
   GYRE_CHECK(!tasks.empty(), "when_any of no task would wait for ever");

@@ -8,29 +8,38 @@ namespace {
 
 absl::StatusCode code_of(int error) {
   switch (error) {
-    case 0: return absl::StatusCode::kOk;
+    case 0:
+      return absl::StatusCode::kOk;
     case EBADF:
     case EINVAL:
     case ENAMETOOLONG:
     case ENOTSOCK:
     case EDESTADDRREQ:
-    case EPERM: return absl::StatusCode::kInvalidArgument;
+    case EPERM:
+      return absl::StatusCode::kInvalidArgument;
     case EEXIST:
-    case EADDRINUSE: return absl::StatusCode::kAlreadyExists;
-    case ENOENT: return absl::StatusCode::kNotFound;
-    case EACCES: return absl::StatusCode::kPermissionDenied;
+    case EADDRINUSE:
+      return absl::StatusCode::kAlreadyExists;
+    case ENOENT:
+      return absl::StatusCode::kNotFound;
+    case EACCES:
+      return absl::StatusCode::kPermissionDenied;
     case EMFILE:
     case ENFILE:
     case ENOMEM:
     case ENOSPC:
     case ENOBUFS:
-    case EAGAIN: return absl::StatusCode::kResourceExhausted;
-    case ETIMEDOUT: return absl::StatusCode::kDeadlineExceeded;
-    case ECANCELED: return absl::StatusCode::kCancelled;
+    case EAGAIN:
+      return absl::StatusCode::kResourceExhausted;
+    case ETIMEDOUT:
+      return absl::StatusCode::kDeadlineExceeded;
+    case ECANCELED:
+      return absl::StatusCode::kCancelled;
     case ENOSYS:
     case EOPNOTSUPP:
     case EAFNOSUPPORT:
-    case EPROTONOSUPPORT: return absl::StatusCode::kUnimplemented;
+    case EPROTONOSUPPORT:
+      return absl::StatusCode::kUnimplemented;
     case ECONNREFUSED:
     case ECONNRESET:
     case ECONNABORTED:
@@ -38,8 +47,10 @@ absl::StatusCode code_of(int error) {
     case ENETUNREACH:
     case ENETDOWN:
     case EADDRNOTAVAIL:
-    case EPIPE: return absl::StatusCode::kUnavailable;
-    default: return absl::StatusCode::kInternal;
+    case EPIPE:
+      return absl::StatusCode::kUnavailable;
+    default:
+      return absl::StatusCode::kInternal;
   }
 }
 

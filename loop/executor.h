@@ -12,8 +12,9 @@ struct Executor {
   virtual bool execute(Callback work) = 0;
 };
 
-// The one that run_in_executor uses where none was set: threads that are started as they are needed,
-// up to the number of CPUs but at least 4, and kept. Any thread. Lives until the process ends.
+// The one that run_in_executor uses where none was set: threads that are started as they are
+// needed, up to the number of CPUs but at least 4, and kept. Any thread. Lives until the process
+// ends.
 Executor& default_executor();
 
 }  // namespace gyre

@@ -25,7 +25,8 @@ class FdWaiters::Waiter final : public EventHandler {
 
   Waiting& waiting(uint32_t event) { return event == IOLoop::READ ? reader_ : writer_; }
   uint32_t interest() const {
-    return (reader_.root != nullptr ? IOLoop::READ : 0) | (writer_.root != nullptr ? IOLoop::WRITE : 0);
+    return (reader_.root != nullptr ? IOLoop::READ : 0) |
+           (writer_.root != nullptr ? IOLoop::WRITE : 0);
   }
 
   void handle_events(int fd, uint32_t events) override {
@@ -45,7 +46,8 @@ class FdWaiters::Waiter final : public EventHandler {
   Waiting writer_;
 };
 
-absl::Status FdWaiters::wait(int fd, uint32_t event, std::shared_ptr<TaskRoot> root, uint64_t epoch) {
+absl::Status FdWaiters::wait(int fd, uint32_t event, std::shared_ptr<TaskRoot> root,
+                             uint64_t epoch) {
   auto it = waiters_.find(fd);
   if (it != waiters_.end()) {
     Waiter& waiter = *it->second;
@@ -75,7 +77,8 @@ void FdWaiters::cancel(int fd, uint32_t event, const TaskRoot& root) {
 
 void FdWaiters::update(int fd, Waiter& waiter) {
   if (waiter.interest() != IOLoop::NONE) {
-    LoopAccess::update(loop_, fd, waiter.interest()).IgnoreError();  // closed meanwhile: never ready
+    LoopAccess::update(loop_, fd, waiter.interest())
+        .IgnoreError();  // closed meanwhile: never ready
     return;
   }
   waiters_.erase(fd);

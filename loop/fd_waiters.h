@@ -18,8 +18,8 @@ class FdWaiters {
   FdWaiters(const FdWaiters&) = delete;
   FdWaiters& operator=(const FdWaiters&) = delete;
 
-  // Resumes `root` when fd is ready for `event` (READ or WRITE) or has an error; the registration is
-  // gone by then. AlreadyExists if another waits for the same, or fd has a handler.
+  // Resumes `root` when fd is ready for `event` (READ or WRITE) or has an error; the registration
+  // is gone by then. AlreadyExists if another waits for the same, or fd has a handler.
   absl::Status wait(int fd, uint32_t event, std::shared_ptr<TaskRoot> root, uint64_t epoch);
   // Forgets what `root` waits for. No-op if it does not wait.
   void cancel(int fd, uint32_t event, const TaskRoot& root);

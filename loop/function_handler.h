@@ -34,7 +34,7 @@ class ObjectHandler final : public EventHandler {
   void handle_events(int, uint32_t events) override { handler_(object_, events); }
   void released() override { delete this; }
   void close_fd(int fd) override {
-    if constexpr (requires(T& object) { object.close(); }) {
+    if constexpr (requires(T & object) { object.close(); }) {
       static_cast<void>(object_->close());
     } else {
       ::close(fd);

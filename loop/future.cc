@@ -47,7 +47,8 @@ void FutureStateBase::break_promise() {
 
 void FutureStateBase::begin_completion() {
   MutexLock lock(mutex_);
-  GYRE_CHECK(!claimed_, "a promise may be set once: its future has a value or an exception already");
+  GYRE_CHECK(!claimed_,
+             "a promise may be set once: its future has a value or an exception already");
   claimed_ = true;
 }
 
@@ -74,7 +75,8 @@ void FutureStateBase::rethrow_if_failed() const {
   if (error_ != nullptr) std::rethrow_exception(error_);
   if (broken_) throw BrokenPromise();
 #else
-  GYRE_CHECK(error_ == nullptr && !broken_, "get() of a future that failed (built without exceptions)");
+  GYRE_CHECK(error_ == nullptr && !broken_,
+             "get() of a future that failed (built without exceptions)");
 #endif
 }
 

@@ -138,11 +138,12 @@ class Future {
     return state_->done();
   }
 
-  // The value, moved out: to be called once. Throws the exception that was set, or BrokenPromise. To
-  // call it before done() is a checked error: it would have to block.
+  // The value, moved out: to be called once. Throws the exception that was set, or BrokenPromise.
+  // To call it before done() is a checked error: it would have to block.
   T get() {
     check_valid("get()");
-    GYRE_CHECK(state_->done(), "get() of a future that is not done: await it, or use IOLoop::add_future");
+    GYRE_CHECK(state_->done(),
+               "get() of a future that is not done: await it, or use IOLoop::add_future");
     return state_->take();
   }
 
@@ -159,7 +160,8 @@ class Future {
 
   explicit Future(std::shared_ptr<internal::FutureState<T>> state) : state_(std::move(state)) {}
   void check_valid(const char* what) const {
-    GYRE_CHECK(state_ != nullptr, "%s of a future that names nothing (default-constructed or moved from)", what);
+    GYRE_CHECK(state_ != nullptr,
+               "%s of a future that names nothing (default-constructed or moved from)", what);
   }
 
   std::shared_ptr<internal::FutureState<T>> state_;
@@ -190,8 +192,8 @@ class Promise {
     return Future<T>(state_);
   }
 
-  // Constructs the value from the arguments (none for void). Once, or set_exception: a second time is
-  // a checked error. Callbacks and coroutines that wait run later, on their loops.
+  // Constructs the value from the arguments (none for void). Once, or set_exception: a second time
+  // is a checked error. Callbacks and coroutines that wait run later, on their loops.
   template <class... A>
   void set_value(A&&... a) {
     check_valid("set_value()");
@@ -207,7 +209,8 @@ class Promise {
     if (state_ != nullptr) state_->break_promise();
   }
   void check_valid(const char* what) const {
-    GYRE_CHECK(state_ != nullptr, "%s of a promise that was moved from: its future is elsewhere", what);
+    GYRE_CHECK(state_ != nullptr, "%s of a promise that was moved from: its future is elsewhere",
+               what);
   }
 
   std::shared_ptr<internal::FutureState<T>> state_;

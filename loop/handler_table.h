@@ -51,11 +51,12 @@ class HandlerTable {
   Registration* find_token(uint64_t token, int* fd) {
     *fd = static_cast<int>(token & 0xffffffff);
     Registration* registration = find(*fd);
-    return registration != nullptr && registration->generation == token >> 32 ? registration : nullptr;
+    return registration != nullptr && registration->generation == token >> 32 ? registration
+                                                                              : nullptr;
   }
 
-  // The generation for a registration to come. 2^32 of them have to pass between an event's fetch and
-  // its dispatch before one is mistaken for another.
+  // The generation for a registration to come. 2^32 of them have to pass between an event's fetch
+  // and its dispatch before one is mistaken for another.
   uint32_t next_generation() { return ++generation_; }
 
   void insert(int fd, const Registration& registration) {
@@ -75,8 +76,8 @@ class HandlerTable {
   // The events that are looked up from now on come from another wait.
   void begin_wait() { ++wait_; }
 
-  // For a token that finds no registration: true if that registration ended while the events of this
-  // wait were handled, false if it ended before: then the poller should not have reported it.
+  // For a token that finds no registration: true if that registration ended while the events of
+  // this wait were handled, false if it ended before: then the poller should not have reported it.
   bool removed_in_this_wait(int fd) const {
     return static_cast<size_t>(fd) < table_.size() && table_[fd].removed_in_wait == wait_;
   }

@@ -98,7 +98,8 @@ void IOLoop::stop() { queue_->request_stop(); }
 
 bool IOLoop::iterate() {
   counters_.iterations.add(1);
-  if (!retired_monitors_.empty()) [[unlikely]] retired_monitors_.clear();
+  if (!retired_monitors_.empty()) [[unlikely]]
+    retired_monitors_.clear();
   const uint64_t added_before = timers_.next_sequence();
   run_callbacks();
   run_timeouts(added_before);
@@ -189,13 +190,14 @@ void IOLoop::dispatch(const Poller::Event& event) {
   call(CallSite(), "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
 }
 
-// Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it again
-// and again, and no call can name it any more.
+// Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it
+// again and again, and no call can name it any more.
 void IOLoop::rebuild_poller() {
   const absl::Status reset = poller_->reset();
   if (absl::IsUnimplemented(reset)) return;  // such a backend reports it once at most
   logf(LogLevel::kWarning,
-       "loop \"%s\": an fd was closed before remove_handler, while a copy of it (dup, fork) stays open; "
+       "loop \"%s\": an fd was closed before remove_handler, while a copy of it (dup, fork) stays "
+       "open; "
        "watching all others anew: %s",
        name_, reset.ToString());
   if (!reset.ok()) return;
@@ -214,12 +216,14 @@ absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, u
                                       Trigger trigger) {
   if (absl::Status status = check_usable("add_handler"); !status.ok()) return status;
   affinity_.assert_here("add_handler");
-  if (fd < 0) return absl::InvalidArgumentError(absl::StrFormat("add_handler: fd %d is negative", fd));
+  if (fd < 0)
+    return absl::InvalidArgumentError(absl::StrFormat("add_handler: fd %d is negative", fd));
   if (events & ~kKnownEvents) {
     return absl::InvalidArgumentError(absl::StrFormat("add_handler: unknown events 0x%x", events));
   }
   if (handlers_.find(fd) != nullptr) {
-    return absl::AlreadyExistsError(absl::StrFormat("add_handler: fd %d has a handler already", fd));
+    return absl::AlreadyExistsError(
+        absl::StrFormat("add_handler: fd %d has a handler already", fd));
   }
   if (!poller_->supports_edge()) trigger = Trigger::kLevel;
   uint32_t interest = events & (READ | WRITE);
@@ -252,7 +256,8 @@ absl::Status IOLoop::update_handler(int fd, uint32_t events) {
   if (absl::Status status = check_usable("update_handler"); !status.ok()) return status;
   affinity_.assert_here("update_handler");
   if (events & ~kKnownEvents) {
-    return absl::InvalidArgumentError(absl::StrFormat("update_handler: unknown events 0x%x", events));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("update_handler: unknown events 0x%x", events));
   }
   internal::HandlerTable::Registration* registration = handlers_.find(fd);
   if (registration == nullptr) {

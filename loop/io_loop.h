@@ -45,8 +45,9 @@ struct IOLoopOptions {
   std::optional<bool> make_current = std::nullopt;
   // Shown in logs, metrics and stacks.
   std::string name = "loop";
-  // How long the callbacks of one iteration may take, and how long its timeouts, before the fds have
-  // their turn; the rest goes on in the next. Long enough to cost nothing, short enough for a timer.
+  // How long the callbacks of one iteration may take, and how long its timeouts, before the fds
+  // have their turn; the rest goes on in the next. Long enough to cost nothing, short enough for a
+  // timer.
   std::chrono::nanoseconds time_slice = std::chrono::milliseconds(2);
   // How many callbacks try_add_callback may have queued: so much work may wait, not more.
   size_t callback_limit = 65536;
@@ -69,8 +70,8 @@ struct IOLoopOptions {
 //   3. if stop() was called: the end;
 //   4. a poll, which waits only if there is nothing to do;
 //   5. the handlers of the fds that are ready.
-// What is added in an iteration never runs in it: a poll comes first. An exception out of a callback
-// goes to the exception handler, and the loop goes on.
+// What is added in an iteration never runs in it: a poll comes first. An exception out of a
+// callback goes to the exception handler, and the loop goes on.
 class IOLoop {
  public:
   using Clock = std::chrono::steady_clock;
@@ -84,8 +85,8 @@ class IOLoop {
   static constexpr uint32_t WRITE = PollEvents::kWrite;
   static constexpr uint32_t ERROR = PollEvents::kError;
 
-  // Any thread. InvalidArgument for an unknown GYRE_BACKEND, Unimplemented for a backend that is not
-  // compiled in, AlreadyExists see make_current, ResourceExhausted without file descriptors.
+  // Any thread. InvalidArgument for an unknown GYRE_BACKEND, Unimplemented for a backend that is
+  // not compiled in, AlreadyExists see make_current, ResourceExhausted without file descriptors.
   static absl::StatusOr<std::unique_ptr<IOLoop>> create(IOLoopOptions options = {});
 
   // Closes the loop; its fds stay open. Inside one of its own callbacks: a checked error.
@@ -120,11 +121,11 @@ class IOLoop {
   // start(). Any thread. Signal-safe.
   void stop();
 
-  // Runs `func` on the loop until its result is there. `func` returns Task<T>, Future<T>, T or void;
-  // gives absl::StatusOr<T>, or absl::Status for void; where T is one of these, just T.
+  // Runs `func` on the loop until its result is there. `func` returns Task<T>, Future<T>, T or
+  // void; gives absl::StatusOr<T>, or absl::Status for void; where T is one of these, just T.
   // DeadlineExceeded at the timeout, Cancelled if the loop is stopped first: the Task is destroyed
-  // then, and a `func` that had not started never runs. FailedPrecondition inside a running loop, or
-  // on a closed one. What `func`, the Task or the Future throws is rethrown.
+  // then, and a `func` that had not started never runs. FailedPrecondition inside a running loop,
+  // or on a closed one. What `func`, the Task or the Future throws is rethrown.
   template <class F>
   auto run_sync(F&& func, std::optional<Duration> timeout = std::nullopt);
 
@@ -136,9 +137,10 @@ class IOLoop {
   // ---- File descriptors
 
   // Calls handler(fd, events) whenever fd is ready for what `events` (READ, WRITE) asks, or has an
-  // ERROR; several at once come in one call. ERROR is always watched. AlreadyExists if fd has a handler,
-  // InvalidArgument for a negative or closed fd, or one that cannot be watched (a regular file),
-  // ResourceExhausted past the limit of the backend. The fd stays the caller's: remove it, then close it.
+  // ERROR; several at once come in one call. ERROR is always watched. AlreadyExists if fd has a
+  // handler, InvalidArgument for a negative or closed fd, or one that cannot be watched (a regular
+  // file), ResourceExhausted past the limit of the backend. The fd stays the caller's: remove it,
+  // then close it.
   absl::Status add_handler(int fd, Handler handler, uint32_t events);
   // Replaces the interest. NotFound if fd has no handler.
   absl::Status update_handler(int fd, uint32_t events);
@@ -163,35 +165,36 @@ class IOLoop {
   // Runs f(args...) in the next iteration. False: the loop is closed, and f is destroyed. Callables
   // of up to 48 bytes need no allocation. `site` is where the caller stands. Any thread.
   template <class F>
-    requires internal::PlainCallable<F>
+  requires internal::PlainCallable<F>
   bool add_callback(F&& f, CallSite site = CallSite::current()) {
     return queue_->post(site, std::forward<F>(f));
   }
   template <class F, class... A>
-    requires(sizeof...(A) > 0 && internal::PlainCallable<F, A...>)
-  bool add_callback(F&& f, A&&... args) {
+  requires(sizeof...(A) > 0 && internal::PlainCallable<F, A...>) bool add_callback(F&& f,
+                                                                                   A&&... args) {
     return queue_->post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
   }
   // Nobody would run the Task: use spawn_callback.
   template <class F, class... A>
-    requires internal::ReturnsTask<F, A...>
+  requires internal::ReturnsTask<F, A...>
   bool add_callback(F&& f, A&&... args) = delete;
 
-  // add_callback for work that may be refused: false also when IOLoopOptions::callback_limit of them are
-  // queued; f is not moved from then. Any thread.
+  // add_callback for work that may be refused: false also when IOLoopOptions::callback_limit of
+  // them are queued; f is not moved from then. Any thread.
   template <class F>
-    requires internal::PlainCallable<F>
+  requires internal::PlainCallable<F>
   bool try_add_callback(F&& f, CallSite site = CallSite::current()) {
     return queue_->try_post(site, std::forward<F>(f));
   }
   template <class F, class... A>
-    requires(sizeof...(A) > 0 && internal::PlainCallable<F, A...>)
-  bool try_add_callback(F&& f, A&&... args) {
+  requires(sizeof...(A) > 0 &&
+           internal::PlainCallable<F, A...>) bool try_add_callback(F&& f, A&&... args) {
     return queue_->try_post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
   }
 
-  // The same as add_callback from a signal handler, into slots that were allocated before. False also when all of
-  // them are taken; one is free again once its callback ran. Any thread. Signal-safe.
+  // The same as add_callback from a signal handler, into slots that were allocated before. False
+  // also when all of them are taken; one is free again once its callback ran. Any thread.
+  // Signal-safe.
   template <class F>
   bool add_callback_from_signal(F f) {
     return queue_->post_from_signal(f);
@@ -200,7 +203,7 @@ class IOLoop {
   // add_callback for a function that may return a Task: the Task is run to its end, f and args are
   // kept until then, and its exception goes to the exception handler. Any thread.
   template <class F, class... A>
-    requires internal::CallableOnce<F, A...>
+  requires internal::CallableOnce<F, A...>
   bool spawn_callback(F&& f, A&&... args);
 
   // Runs callback(future) in a later iteration of this loop once the future is done. Any thread.
@@ -255,10 +258,10 @@ class IOLoop {
 
   // Called with what a callback threw, instead of logging it. What it throws itself is logged.
   void set_exception_handler(ExceptionHandler handler);
-  // Logs each callback, timeout and handler that takes longer: where it was posted, how long it took; and
-  // while it blocks, from a watchdog's thread, the stack of the loop's thread, which it gets by a signal
-  // (SIGURG). At most one stack a second. Zero: off, which is the default. Costs two looks at the clock
-  // for each call.
+  // Logs each callback, timeout and handler that takes longer: where it was posted, how long it
+  // took; and while it blocks, from a watchdog's thread, the stack of the loop's thread, which it
+  // gets by a signal (SIGURG). At most one stack a second. Zero: off, which is the default. Costs
+  // two looks at the clock for each call.
   void set_blocking_log_threshold(Duration threshold);
 
   bool in_loop_thread() const { return affinity_.here(); }  // Any thread.
@@ -295,7 +298,8 @@ class IOLoop {
 
   // Why the loop cannot be used, or OK.
   absl::Status check_usable(const char* what) const;
-  absl::Status register_handler(int fd, internal::EventHandler& handler, uint32_t events, Trigger trigger);
+  absl::Status register_handler(int fd, internal::EventHandler& handler, uint32_t events,
+                                Trigger trigger);
   void unregister_handler(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void close_leased(bool all_fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 

@@ -11,7 +11,9 @@ namespace gyre {
 
 namespace internal {
 
-inline void LoopAccess::assert_here(const IOLoop& loop, const char* what) { loop.affinity_.assert_here(what); }
+inline void LoopAccess::assert_here(const IOLoop& loop, const char* what) {
+  loop.affinity_.assert_here(what);
+}
 
 template <class F>
 void LoopAccess::call(IOLoop& loop, F&& f) {
@@ -29,10 +31,11 @@ void SyncRun<T>::begin(F& func) {
     error_ = exception_of([&] { awaited.emplace(func()); });
     if (error_ != nullptr) return finish();
     if constexpr (IsTask<R>::value) {
-      root_ = start_task(loop_, *std::move(awaited), [run = this->shared_from_this()](auto& promise) {
-        run->store([&]() -> T { return promise.take(); });
-        finish_elsewhere(run);
-      });
+      root_ =
+          start_task(loop_, *std::move(awaited), [run = this->shared_from_this()](auto& promise) {
+            run->store([&]() -> T { return promise.take(); });
+            finish_elsewhere(run);
+          });
     } else {
       loop_.add_future(*std::move(awaited), [run = this->shared_from_this()](Future<T> future) {
         if (run->over()) return;
@@ -50,7 +53,8 @@ void SyncRun<T>::begin(F& func) {
 
 template <class F>
 void IOLoop::call(CallSite site, const char* what, F&& f) {
-  if (stall_monitor_ == nullptr) [[likely]] return guard_.run(f);
+  if (stall_monitor_ == nullptr) [[likely]]
+    return guard_.run(f);
   call_watched(site, what, f);
 }
 
@@ -58,7 +62,8 @@ template <class T, class H>
 absl::Status IOLoop::add_handler(std::shared_ptr<T> object, H handler, uint32_t events) {
   GYRE_CHECK(object != nullptr, "add_handler: the object is null");
   const int fd = object->fileno();
-  auto owned = std::make_unique<internal::ObjectHandler<T, H>>(std::move(object), std::move(handler));
+  auto owned =
+      std::make_unique<internal::ObjectHandler<T, H>>(std::move(object), std::move(handler));
   absl::Status status = register_handler(fd, *owned, events, Trigger::kLevel);
   if (status.ok()) static_cast<void>(owned.release());  // deletes itself when it is released
   return status;
@@ -66,7 +71,8 @@ absl::Status IOLoop::add_handler(std::shared_ptr<T> object, H handler, uint32_t 
 
 template <class F, class... A>
 IOLoop::Timeout IOLoop::call_at(TimePoint when, F&& f, A&&... args) {
-  static_assert(internal::CallableOnce<F, A...>, "the callback of a timeout cannot be called like this");
+  static_assert(internal::CallableOnce<F, A...>,
+                "the callback of a timeout cannot be called like this");
   static_assert(!internal::ReturnsTask<F, A...>,
                 "nobody would run the Task of this timeout: call spawn_callback in it");
   if (closed() || internal::fork_generation() != fork_generation_) return {};
@@ -75,15 +81,15 @@ IOLoop::Timeout IOLoop::call_at(TimePoint when, F&& f, A&&... args) {
 }
 
 template <class F, class... A>
-  requires internal::CallableOnce<F, A...>
+requires internal::CallableOnce<F, A...>
 bool IOLoop::spawn_callback(F&& f, A&&... args) {
   using Bound = internal::Bound<std::decay_t<F>, std::decay_t<A>...>;
   GYRE_CHECK(!internal::is_null_callable(f), "spawn_callback: the callback is null");
   if constexpr (internal::ReturnsTask<F, A...>) {
-    return queue_->post(CallSite(),
-                        [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {
-                          internal::start_spawned(*this, std::move(bound));
-                        });
+    return queue_->post(
+        CallSite(), [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {
+          internal::start_spawned(*this, std::move(bound));
+        });
   } else {
     return queue_->post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
   }
@@ -91,10 +97,12 @@ bool IOLoop::spawn_callback(F&& f, A&&... args) {
 
 template <class T, class F>
 void IOLoop::add_future(Future<T> future, F callback) {
-  static_assert(std::is_invocable_v<F, Future<T>>, "add_future: the callback is called with the future");
+  static_assert(std::is_invocable_v<F, Future<T>>,
+                "add_future: the callback is called with the future");
   future.check_valid("add_future");
   std::shared_ptr<internal::FutureState<T>> state = future.state_;
-  state->post_when_done(queue_, internal::new_heap_node(CallSite(), std::move(callback), std::move(future)));
+  state->post_when_done(
+      queue_, internal::new_heap_node(CallSite(), std::move(callback), std::move(future)));
 }
 
 template <class F>

@@ -44,11 +44,13 @@ IOLoop::IOLoop(const IOLoopOptions& options, Backend backend, std::unique_ptr<Po
 IOLoop::~IOLoop() {
   // In a child of fork() the thread that ran the loop does not exist, and the loop is the parent's.
   if (internal::fork_generation() == fork_generation_) {
-    GYRE_CHECK(!affinity_.here(),
-               "loop \"%s\" is destroyed inside its own callback: stop it, and destroy it after start() "
-               "returned",
+    GYRE_CHECK(
+        !affinity_.here(),
+        "loop \"%s\" is destroyed inside its own callback: stop it, and destroy it after start() "
+        "returned",
+        name_);
+    GYRE_CHECK(!affinity_.running(), "loop \"%s\" is destroyed while another thread runs it",
                name_);
-    GYRE_CHECK(!affinity_.running(), "loop \"%s\" is destroyed while another thread runs it", name_);
     close().IgnoreError();  // cannot fail: it does not run
   }
   identity_->loop.store(nullptr, std::memory_order_release);
@@ -80,7 +82,8 @@ IOLoop& IOLoop::instance() {
     options.make_current = false;
     options.name = "instance";
     absl::StatusOr<std::unique_ptr<IOLoop>> created = create(std::move(options));
-    GYRE_CHECK(created.ok(), "the process-wide loop cannot be made: %s", created.status().ToString());
+    GYRE_CHECK(created.ok(), "the process-wide loop cannot be made: %s",
+               created.status().ToString());
     instance.loop = created->release();
     instance.owned = true;
   }
@@ -105,7 +108,8 @@ absl::Status IOLoop::install() {
 }
 
 void IOLoop::clear_instance() {
-  std::unique_ptr<IOLoop> owned;  // destroyed after the lock: its callbacks' destructors are user code
+  std::unique_ptr<IOLoop>
+      owned;  // destroyed after the lock: its callbacks' destructors are user code
   Instance& instance = the_instance();
   internal::MutexLock lock(instance.mutex);
   IOLoop* loop = std::exchange(instance.loop, nullptr);
@@ -116,8 +120,8 @@ absl::Status IOLoop::close(bool all_fds) {
   // A second close, or one out of a destructor that the first one runs.
   if (closed()) return absl::OkStatus();
   if (!affinity_.try_lease()) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("close: loop \"%s\" runs: stop it, and close it after start() returned", name_));
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "close: loop \"%s\" runs: stop it, and close it after start() returned", name_));
   }
   if (!closed()) close_leased(all_fds);
   affinity_.end_lease();
@@ -145,7 +149,8 @@ void IOLoop::close_leased(bool all_fds) {
 
 namespace internal {
 
-absl::Status LoopAccess::add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events, Trigger trigger) {
+absl::Status LoopAccess::add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events,
+                             Trigger trigger) {
   return loop.register_handler(fd, handler, events, trigger);
 }
 
@@ -172,13 +177,16 @@ namespace {
 
 std::span<char> stream_buffer(std::unique_ptr<char[]>& buffer) {
   constexpr size_t kBytes = 64 * 1024;
-  if (buffer == nullptr) buffer.reset(new char[kBytes]);  // not zeroed: a page is touched when it is used
+  if (buffer == nullptr)
+    buffer.reset(new char[kBytes]);  // not zeroed: a page is touched when it is used
   return {buffer.get(), kBytes};
 }
 
 }  // namespace
 
-std::span<char> LoopAccess::receive_buffer(IOLoop& loop) { return stream_buffer(loop.receive_buffer_); }
+std::span<char> LoopAccess::receive_buffer(IOLoop& loop) {
+  return stream_buffer(loop.receive_buffer_);
+}
 std::span<char> LoopAccess::send_buffer(IOLoop& loop) { return stream_buffer(loop.send_buffer_); }
 
 }  // namespace internal

@@ -14,16 +14,17 @@ std::atomic<LogSink*> g_sink{nullptr};
 
 std::string_view to_string(LogLevel level) {
   switch (level) {
-    case LogLevel::kInfo: return "INFO";
-    case LogLevel::kWarning: return "WARNING";
-    case LogLevel::kError: return "ERROR";
+    case LogLevel::kInfo:
+      return "INFO";
+    case LogLevel::kWarning:
+      return "WARNING";
+    case LogLevel::kError:
+      return "ERROR";
   }
   return "UNKNOWN";
 }
 
-LogSink* set_log_sink(LogSink* sink) {
-  return g_sink.exchange(sink, std::memory_order_acq_rel);
-}
+LogSink* set_log_sink(LogSink* sink) { return g_sink.exchange(sink, std::memory_order_acq_rel); }
 
 void log(LogLevel level, std::string_view message) {
   if (LogSink* sink = g_sink.load(std::memory_order_acquire)) return sink->write(level, message);
@@ -37,7 +38,8 @@ bool LogRateLimiter::allow(uint64_t* suppressed) {
                              std::chrono::steady_clock::now().time_since_epoch())
                              .count();
   int64_t next = next_second_.load(std::memory_order_relaxed);
-  if (second < next || !next_second_.compare_exchange_strong(next, second + 1, std::memory_order_relaxed)) {
+  if (second < next ||
+      !next_second_.compare_exchange_strong(next, second + 1, std::memory_order_relaxed)) {
     suppressed_.fetch_add(1, std::memory_order_relaxed);
     return false;
   }

@@ -53,9 +53,9 @@ namespace internal {
 
 // A programmer's error: prints what was misused, in the words of the public interface, and aborts.
 // In every build, since what follows would be undefined.
-#define GYRE_CHECK(condition, ...)                                                              \
-  do {                                                                                          \
-    if (!(condition)) [[unlikely]]                                                              \
+#define GYRE_CHECK(condition, ...)                                                        \
+  do {                                                                                    \
+    if (!(condition)) [[unlikely]]                                                        \
       ::gyre::internal::check_failed(__FILE__, __LINE__, ::absl::StrFormat(__VA_ARGS__)); \
   } while (false)
 

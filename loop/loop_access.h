@@ -18,11 +18,13 @@ namespace internal {
 
 class FdWaiters;
 
-// What gyre's own layers may ask of a loop and its users may not. Loop thread only, but for queue().
+// What gyre's own layers may ask of a loop and its users may not. Loop thread only, but for
+// queue().
 struct LoopAccess {
   // Like IOLoop's handlers, for an EventHandler, which is not owned: it stays until released().
   // kEdge becomes kLevel where the backend has no edges;
-  static absl::Status add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events, Trigger trigger);
+  static absl::Status add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events,
+                          Trigger trigger);
   static absl::Status update(IOLoop& loop, int fd, uint32_t events);
   // Allowed while the loop closes, too. No-op without a registration.
   static void remove(IOLoop& loop, int fd);
@@ -41,8 +43,8 @@ struct LoopAccess {
   // Outlives the loop. Any thread.
   static std::shared_ptr<CallbackQueue> queue(const IOLoop& loop);
 
-  // One buffer to receive into and one to send from, for all streams of the loop, allocated at first
-  // use: what is in them lasts until the next read, or write, of any stream.
+  // One buffer to receive into and one to send from, for all streams of the loop, allocated at
+  // first use: what is in them lasts until the next read, or write, of any stream.
   static std::span<char> receive_buffer(IOLoop& loop);
   static std::span<char> send_buffer(IOLoop& loop);
 };

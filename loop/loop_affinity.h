@@ -26,10 +26,12 @@ class ABSL_LOCKABLE LoopAffinity {
   // Any thread.
   bool running() const { return owner_.load(std::memory_order_relaxed) > 0; }
 
-  // Prints the loop's name, its thread and the caller's, and aborts, if another thread runs the loop.
+  // Prints the loop's name, its thread and the caller's, and aborts, if another thread runs the
+  // loop.
   void assert_here(const char* what) const ABSL_ASSERT_EXCLUSIVE_LOCK() {
     const int64_t owner = owner_.load(std::memory_order_relaxed);
-    if (owner > 0 && !here()) [[unlikely]] wrong_thread(what, owner);
+    if (owner > 0 && !here()) [[unlikely]]
+      wrong_thread(what, owner);
   }
 
   // idle -> running. False: a thread runs it already. Waits while it is leased.
@@ -49,7 +51,8 @@ class ABSL_LOCKABLE LoopAffinity {
   // The calling thread's: never 0. In a child of fork() it is the parent's, which does no harm: its
   // loops refuse every call there.
   static int64_t thread_id() {
-    if (thread_id_ == 0) [[unlikely]] thread_id_ = read_thread_id();
+    if (thread_id_ == 0) [[unlikely]]
+      thread_id_ = read_thread_id();
     return thread_id_;
   }
   static int64_t read_thread_id();
@@ -58,8 +61,8 @@ class ABSL_LOCKABLE LoopAffinity {
   bool try_take(int64_t owner);
   [[noreturn]] void wrong_thread(const char* what, int64_t owner) const;
 
-  // kIdle, kLeased, or the id of the thread that runs. Acquire on taking pairs with release on giving
-  // back: one thread's use of the loop comes before the next one's.
+  // kIdle, kLeased, or the id of the thread that runs. Acquire on taking pairs with release on
+  // giving back: one thread's use of the loop comes before the next one's.
   std::atomic<int64_t> owner_{kIdle};
   const std::string& loop_name_;
 };

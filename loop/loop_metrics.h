@@ -10,13 +10,13 @@ namespace gyre {
 // What a loop has done since it was made. A snapshot: the counts were read one after the other.
 struct LoopMetrics {
   uint64_t iterations = 0;
-  uint64_t callbacks = 0;  // run, from add_callback and its kin
-  uint64_t timeouts = 0;   // run
-  uint64_t events = 0;     // handlers called
-  uint64_t wakeups = 0;    // sleeps that a post or a stop from another thread ended
-  uint64_t exceptions = 0;       // that callbacks threw
-  uint64_t queue_depth = 0;      // callbacks that were queued when the last iteration began
-  uint64_t max_queue_depth = 0;  // the most that it was
+  uint64_t callbacks = 0;            // run, from add_callback and its kin
+  uint64_t timeouts = 0;             // run
+  uint64_t events = 0;               // handlers called
+  uint64_t wakeups = 0;              // sleeps that a post or a stop from another thread ended
+  uint64_t exceptions = 0;           // that callbacks threw
+  uint64_t queue_depth = 0;          // callbacks that were queued when the last iteration began
+  uint64_t max_queue_depth = 0;      // the most that it was
   std::chrono::nanoseconds busy{0};  // outside the poller
   std::chrono::nanoseconds idle{0};  // waiting in the poller
 };
@@ -26,7 +26,9 @@ namespace internal {
 // Written by one thread, read by any: no read-modify-write, no line shared with another loop.
 class Counter {
  public:
-  void add(uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void add(uint64_t n) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
   uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
  private:

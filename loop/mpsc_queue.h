@@ -7,8 +7,8 @@
 
 namespace gyre::internal {
 
-// The atomics that the queue is built on. Production uses std::atomic; a test may put a model in its
-// place that explores every interleaving and every value that the memory orders allow.
+// The atomics that the queue is built on. Production uses std::atomic; a test may put a model in
+// its place that explores every interleaving and every value that the memory orders allow.
 struct StdSync {
   template <class T>
   using Atomic = std::atomic<T>;
@@ -49,25 +49,26 @@ enum class PushResult {
 //   STOP may stand beside nodes or alone; it keeps the consumer from sleeping, and takes SLEEP away
 //   (wake). CLOSED stands alone, and nothing follows it.
 //
-// Why no wake-up is lost: sleeping, posting and stopping are read-modify-writes of the same word, so
-// they are totally ordered. If the push comes first, prepare_to_sleep finds the word non-zero and
-// fails. If the sleep comes first, the push finds SLEEP, removes it and owes a wake-up. There is no
-// second variable that either side would have to look at again, hence no fence. Exactly one producer
-// finds SLEEP, hence one wake-up per sleep. The consumer takes the whole list with one exchange and
-// compares no pointer, hence no ABA.
+// Why no wake-up is lost: sleeping, posting and stopping are read-modify-writes of the same word,
+// so they are totally ordered. If the push comes first, prepare_to_sleep finds the word non-zero
+// and fails. If the sleep comes first, the push finds SLEEP, removes it and owes a wake-up. There
+// is no second variable that either side would have to look at again, hence no fence. Exactly one
+// producer finds SLEEP, hence one wake-up per sleep. The consumer takes the whole list with one
+// exchange and compares no pointer, hence no ABA.
 //
 // Who ends a sleep writes the wake-up first and counts it then, in a second word, which is the last
-// thing that it touches. The consumer counts the sleeps that were ended; once both counts are equal no
-// producer is on its way to the waker, and after close() none ever will be: the waker may be destroyed.
+// thing that it touches. The consumer counts the sleeps that were ended; once both counts are equal
+// no producer is on its way to the waker, and after close() none ever will be: the waker may be
+// destroyed.
 //
 // Memory orders. R1: push and request_stop release the node, and what the caller did before; they
 // pair with A1, the acquiring exchange in take_all and close. The pushes before the newest are part
-// of its release sequence, so A1 synchronizes with every producer whose node it takes. R2: counting a
-// wake-up releases its writing; it pairs with A2, the look at the count before the waker is
+// of its release sequence, so A1 synchronizes with every producer whose node it takes. R2: counting
+// a wake-up releases its writing; it pairs with A2, the look at the count before the waker is
 // destroyed. All else is relaxed, because it hands over nothing but the word itself.
 //
-// Order: the nodes of a batch come oldest first, in the order in which the pushes happened, whatever
-// the thread. Cost: a push is one compare-exchange unless another producer came between.
+// Order: the nodes of a batch come oldest first, in the order in which the pushes happened,
+// whatever the thread. Cost: a push is one compare-exchange unless another producer came between.
 template <class Sync = StdSync>
 class MpscQueue {
  public:
@@ -82,13 +83,14 @@ class MpscQueue {
     bool woken = false;  // the sleep ended by a producer, which has written or will write a wake-up
   };
 
-  // Any thread. Signal-safe. Queues the node, and wakes the consumer if it sleeps: waker.wake(). False:
-  // closed, and the node is still the caller's. After true the node may be gone; after the return from
-  // it the queue may be, too.
+  // Any thread. Signal-safe. Queues the node, and wakes the consumer if it sleeps: waker.wake().
+  // False: closed, and the node is still the caller's. After true the node may be gone; after the
+  // return from it the queue may be, too.
   template <class Waker>
   bool push(Node* node, Waker& waker) {
     const PushResult result = try_push(node);
-    if (result == PushResult::kWakeNeeded) [[unlikely]] send_wake(waker);
+    if (result == PushResult::kWakeNeeded) [[unlikely]]
+      send_wake(waker);
     return result != PushResult::kClosed;
   }
 

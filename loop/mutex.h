@@ -7,9 +7,9 @@
 
 namespace gyre::internal {
 
-// std::mutex with the annotations of clang's thread-safety analysis. Not absl::Mutex: a distribution's
-// Abseil is not built for ThreadSanitizer, which then sees races where there are none. Waits with
-// std::condition_variable_any.
+// std::mutex with the annotations of clang's thread-safety analysis. Not absl::Mutex: a
+// distribution's Abseil is not built for ThreadSanitizer, which then sees races where there are
+// none. Waits with std::condition_variable_any.
 class ABSL_LOCKABLE Mutex {
  public:
   Mutex() = default;
@@ -26,7 +26,9 @@ class ABSL_LOCKABLE Mutex {
 // Holds a mutex for a scope.
 class ABSL_SCOPED_LOCKABLE MutexLock {
  public:
-  explicit MutexLock(Mutex& mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) { mutex_.lock(); }
+  explicit MutexLock(Mutex& mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
+    mutex_.lock();
+  }
   ~MutexLock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;

@@ -12,9 +12,9 @@ namespace gyre::internal {
 // Each thread cuts its nodes from a chunk of its own, front to back, so a post costs an addition. A
 // chunk counts the nodes that are still in use; when it is full and the count comes to zero it goes
 // to a pool that all threads share and that keeps a bounded number. So a thread that only posts and
-// one that only runs pass the same few chunks around, and the shared count is touched once per run of
-// nodes (see NodeReleaser), not once per node. Nodes that come back to the thread that cut them, with
-// the chunk still in use, cost no atomic operation at all.
+// one that only runs pass the same few chunks around, and the shared count is touched once per run
+// of nodes (see NodeReleaser), not once per node. Nodes that come back to the thread that cut them,
+// with the chunk still in use, cost no atomic operation at all.
 //
 // One node that waits for long keeps its whole chunk: what is meant to wait (a future's
 // continuation, a timer) lives elsewhere.
@@ -29,7 +29,8 @@ class NodeArena {
     bytes = (bytes + kAlignment - 1) & ~(kAlignment - 1);
     State& state = state_;
     char* node = state.next;
-    if (static_cast<size_t>(state.end - node) < bytes) [[unlikely]] return allocate_slowly(bytes);
+    if (static_cast<size_t>(state.end - node) < bytes) [[unlikely]]
+      return allocate_slowly(bytes);
     state.next = node + bytes;
     ++state.current->allocated;
     return node;
@@ -43,7 +44,8 @@ class NodeArena {
 
   struct alignas(64) Chunk {
     // Nodes in use, less those that the owner counts itself. Starts at 0 and goes below as other
-    // threads release; the owner adds its own balance when the chunk is full. Zero after that: free.
+    // threads release; the owner adds its own balance when the chunk is full. Zero after that:
+    // free.
     std::atomic<int32_t> balance{0};
     // The owning thread's, while the chunk is its current one.
     int32_t allocated = 0;

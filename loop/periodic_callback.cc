@@ -16,7 +16,11 @@ double random_between_halves() {
 
 struct PeriodicCallback::State : std::enable_shared_from_this<State> {
   State(IOLoop& l, Callback c, IOLoop::Duration p, double j)
-      : loop(l), queue(internal::LoopAccess::queue(l)), callback(std::move(c)), period(p), jitter(j) {}
+      : loop(l),
+        queue(internal::LoopAccess::queue(l)),
+        callback(std::move(c)),
+        period(p),
+        jitter(j) {}
 
   void start() {
     running = true;
@@ -69,10 +73,11 @@ struct PeriodicCallback::State : std::enable_shared_from_this<State> {
   bool running = false;
 };
 
-PeriodicCallback::PeriodicCallback(IOLoop& loop, Callback callback, IOLoop::Duration period, double jitter,
-                                   Private)
+PeriodicCallback::PeriodicCallback(IOLoop& loop, Callback callback, IOLoop::Duration period,
+                                   double jitter, Private)
     : state_(std::make_shared<State>(loop, std::move(callback), period, jitter)) {
-  GYRE_CHECK(period > IOLoop::Duration::zero(), "the period of a PeriodicCallback has to be positive, not %d ns",
+  GYRE_CHECK(period > IOLoop::Duration::zero(),
+             "the period of a PeriodicCallback has to be positive, not %d ns",
              static_cast<int64_t>(period.count()));
 }
 

@@ -11,17 +11,18 @@
 
 namespace gyre {
 
-// Calls a function again and again: first one period after start(), then on the grid that start() laid.
-// A call that takes longer than the period skips the periods that it missed, and keeps the phase.
-// An exception goes to the loop's exception handler, and the next call comes all the same.
+// Calls a function again and again: first one period after start(), then on the grid that start()
+// laid. A call that takes longer than the period skips the periods that it missed, and keeps the
+// phase. An exception goes to the loop's exception handler, and the next call comes all the same.
 // Loop thread only. May be destroyed at any time, also in its own callback.
 class PeriodicCallback {
  public:
   // `period` has to be positive, else it is a checked error. `jitter`: each period is multiplied by
   // 1 + jitter * (a random number between -0.5 and 0.5), so that many such do not fall together.
   template <class F, class Rep, class Period>
-    requires internal::PlainCallable<F>
-  PeriodicCallback(IOLoop& loop, F&& callback, std::chrono::duration<Rep, Period> period, double jitter = 0)
+  requires internal::PlainCallable<F> PeriodicCallback(IOLoop& loop, F&& callback,
+                                                       std::chrono::duration<Rep, Period> period,
+                                                       double jitter = 0)
       : PeriodicCallback(loop, repeatable(std::forward<F>(callback)),
                          internal::saturating_nanoseconds(period), jitter, Private()) {}
   ~PeriodicCallback();
@@ -38,7 +39,8 @@ class PeriodicCallback {
   struct State;
   struct Private {};
 
-  PeriodicCallback(IOLoop& loop, Callback callback, IOLoop::Duration period, double jitter, Private);
+  PeriodicCallback(IOLoop& loop, Callback callback, IOLoop::Duration period, double jitter,
+                   Private);
 
   template <class F>
   static Callback repeatable(F&& callback) {

@@ -18,9 +18,9 @@ namespace gyre {
 struct SignalHandler::Slot {
   std::atomic<int> signal{0};  // 0: free
   std::atomic<internal::CallbackQueue*> queue{nullptr};
-  std::atomic<bool> queued{false};     // a delivery is on its way
+  std::atomic<bool> queued{false};  // a delivery is on its way
   std::atomic<uint32_t> generation{0};
-  SignalHandler* handler = nullptr;    // the loop's thread
+  SignalHandler* handler = nullptr;  // the loop's thread
   std::shared_ptr<internal::CallbackQueue> keep;
 };
 
@@ -33,8 +33,8 @@ struct SignalHandler::Table {
   std::array<struct sigaction, NSIG> former ABSL_GUARDED_BY(mutex);
 };
 
-// What is posted to the loop. It names the slot by number: a slot that was freed, or taken by another
-// handler meanwhile, has another generation.
+// What is posted to the loop. It names the slot by number: a slot that was freed, or taken by
+// another handler meanwhile, has another generation.
 struct SignalHandler::Delivery {
   Slot* slot;
   uint32_t generation;
@@ -50,7 +50,8 @@ struct SignalHandler::Delivery {
 };
 
 SignalHandler::Table& SignalHandler::table() {
-  // Made before the first handler is installed, and never destroyed: signals may come until the end.
+  // Made before the first handler is installed, and never destroyed: signals may come until the
+  // end.
   static auto* table = new Table;
   return *table;
 }
@@ -59,8 +60,8 @@ SignalHandler::Table& SignalHandler::table() {
 void SignalHandler::on_signal(int signal) {
   const int saved_errno = errno;
   Table& table = SignalHandler::table();
-  // Sequentially consistent with the destructor's look at `lookers` after it cleared the slot: either
-  // it waits for this handler, or this handler finds the slot cleared.
+  // Sequentially consistent with the destructor's look at `lookers` after it cleared the slot:
+  // either it waits for this handler, or this handler finds the slot cleared.
   table.lookers.fetch_add(1, std::memory_order_seq_cst);
   for (Slot& slot : table.slots) {
     if (slot.signal.load(std::memory_order_seq_cst) != signal) continue;
@@ -81,7 +82,8 @@ absl::StatusOr<std::unique_ptr<SignalHandler>> SignalHandler::create(IOLoop& loo
   GYRE_CHECK(function, "SignalHandler: the callback is null");
   internal::LoopAccess::assert_here(loop, "SignalHandler::create");
   if (loop.closed()) {
-    return absl::FailedPreconditionError(absl::StrFormat("SignalHandler: loop \"%s\" is closed", loop.name()));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("SignalHandler: loop \"%s\" is closed", loop.name()));
   }
   if (signal <= 0 || signal >= NSIG) {
     return absl::InvalidArgumentError(absl::StrFormat("SignalHandler: %d is no signal", signal));

@@ -14,15 +14,16 @@ namespace gyre {
 // anything. Several loops may each have one for the same signal; each is called. Signals that come
 // before the callback ran are one call, as with the kernel's own (signal(7)).
 //
-// Loop thread only. While there is one, the signal's former disposition (usually: end the process) is
-// off; the last one's destructor puts it back. In a child of fork() nothing is called.
+// Loop thread only. While there is one, the signal's former disposition (usually: end the process)
+// is off; the last one's destructor puts it back. In a child of fork() nothing is called.
 class SignalHandler {
  public:
   using Function = absl::AnyInvocable<void(int signal)>;
 
   // InvalidArgument for a number that is no signal, or that cannot be caught (SIGKILL, SIGSTOP);
   // ResourceExhausted where the process has too many handlers.
-  static absl::StatusOr<std::unique_ptr<SignalHandler>> create(IOLoop& loop, int signal, Function function);
+  static absl::StatusOr<std::unique_ptr<SignalHandler>> create(IOLoop& loop, int signal,
+                                                               Function function);
 
   // No call follows. Also in its own function, and after the loop was closed.
   ~SignalHandler();

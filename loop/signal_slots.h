@@ -11,8 +11,8 @@
 
 namespace gyre::internal {
 
-// Room for the callbacks of signal handlers, allocated with the loop: a handler may neither allocate
-// nor take a lock (signal-safety(7)). Taking and giving back are lock-free, on a bitmap.
+// Room for the callbacks of signal handlers, allocated with the loop: a handler may neither
+// allocate nor take a lock (signal-safety(7)). Taking and giving back are lock-free, on a bitmap.
 class SignalSlots {
  public:
   static constexpr size_t kSlots = 256;

@@ -31,8 +31,8 @@ struct StackRequest {
 };
 constinit StackRequest g_request;
 
-// backtrace(3) goes by the unwind tables, so it needs no frame pointers. Its first call may allocate, and
-// is made outside of the handler; after that it does not.
+// backtrace(3) goes by the unwind tables, so it needs no frame pointers. Its first call may
+// allocate, and is made outside of the handler; after that it does not.
 void on_stack_signal(int) {
   if (!g_request.wanted.exchange(false, std::memory_order_acquire)) return;
   const int saved_errno = errno;
@@ -88,7 +88,8 @@ void StallWatchdog::run(State& state) {
   for (;;) {
     // Looks twice in the shortest threshold, so that a report comes before the second one is over.
     std::chrono::nanoseconds interval = std::chrono::hours(1);
-    for (const StallMonitor* monitor : state.monitors) interval = std::min(interval, monitor->threshold() / 2);
+    for (const StallMonitor* monitor : state.monitors)
+      interval = std::min(interval, monitor->threshold() / 2);
     interval = std::max<std::chrono::nanoseconds>(interval, std::chrono::milliseconds(1));
     state.changed.wait_for(state.mutex, interval);
     const int64_t now = StallMonitor::now();
@@ -107,7 +108,8 @@ void StallWatchdog::look(StallMonitor& monitor, int64_t now) {
   const std::string stack = stack_of(monitor.thread_.load(std::memory_order_relaxed));
   // It may have gone on meanwhile; then the stack is that of a later call, which would mislead.
   if (monitor.since_.load(std::memory_order_acquire) != since) return;
-  logf(LogLevel::kWarning, "loop %s: a callback, posted at %s, has blocked the loop for %.0f ms, here:%s",
+  logf(LogLevel::kWarning,
+       "loop %s: a callback, posted at %s, has blocked the loop for %.0f ms, here:%s",
        monitor.loop_name_, site.to_string(), (now - since) / 1e6, stack);
 }
 
@@ -119,7 +121,8 @@ std::string StallWatchdog::stack_of(pthread_t thread) {
   for (int i = 0; i < kTries && !g_request.done.load(std::memory_order_acquire); ++i) {
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
-  // Not scheduled for 20 ms, or the signal is blocked there: a handler that comes later writes nothing.
+  // Not scheduled for 20 ms, or the signal is blocked there: a handler that comes later writes
+  // nothing.
   if (!g_request.done.load(std::memory_order_acquire) &&
       g_request.wanted.exchange(false, std::memory_order_acq_rel)) {
     return " (its stack could not be had)";

@@ -12,8 +12,8 @@
 
 namespace gyre::internal {
 
-// What one loop tells the watchdog: what it calls, and since when. Written by the loop's thread, read by
-// the watchdog's.
+// What one loop tells the watchdog: what it calls, and since when. Written by the loop's thread,
+// read by the watchdog's.
 class StallMonitor {
  public:
   StallMonitor(const std::string& loop_name, std::chrono::nanoseconds threshold)
@@ -25,7 +25,8 @@ class StallMonitor {
   void begin_call(CallSite site) {
     thread_.store(::pthread_self(), std::memory_order_relaxed);
     site_.store(site.word(), std::memory_order_relaxed);
-    since_.store(now(), std::memory_order_release);  // with the two above; pairs with the watchdog's load
+    since_.store(now(),
+                 std::memory_order_release);  // with the two above; pairs with the watchdog's load
   }
   void end_call() { since_.store(0, std::memory_order_release); }
 
@@ -42,16 +43,17 @@ class StallMonitor {
   std::atomic<int64_t> since_{0};  // 0: in no call
   std::atomic<uint64_t> site_{0};
   std::atomic<pthread_t> thread_{};
-  int64_t reported_ = 0;      // the watchdog's: the call that was reported last
-  int64_t next_report_ = 0;   // and when the next may be
+  int64_t reported_ = 0;     // the watchdog's: the call that was reported last
+  int64_t next_report_ = 0;  // and when the next may be
 };
 
-// A thread that looks at the loops that asked for it. Finds one of them in a call for longer than its
-// threshold, it logs where the call was posted and the stack of the blocked thread; at most once for a
-// call, and once in a second for a loop.
+// A thread that looks at the loops that asked for it. Finds one of them in a call for longer than
+// its threshold, it logs where the call was posted and the stack of the blocked thread; at most
+// once for a call, and once in a second for a loop.
 //
-// The stack comes from the thread itself, by a signal, SIGURG: ignored unless somebody asks for it, and
-// sent by nobody unless F_SETOWN was set. So a system call of a blocked callback may end with EINTR.
+// The stack comes from the thread itself, by a signal, SIGURG: ignored unless somebody asks for it,
+// and sent by nobody unless F_SETOWN was set. So a system call of a blocked callback may end with
+// EINTR.
 class StallWatchdog {
  public:
   // Any thread. The monitor has to live until unwatch() returned.

@@ -14,15 +14,16 @@
 #include "gyre/loop/log.h"
 #include "gyre/loop/task.h"
 
-// What coroutines of one loop use to wait for each other: Tornado's locks and queues. Loop thread only;
-// each lives on one loop. Whoever waits is served in the order of arrival, and goes on in a later
-// iteration. To wait for a limited time: with_timeout(d, task) around a task that waits.
+// What coroutines of one loop use to wait for each other: Tornado's locks and queues. Loop thread
+// only; each lives on one loop. Whoever waits is served in the order of arrival, and goes on in a
+// later iteration. To wait for a limited time: with_timeout(d, task) around a task that waits.
 
 namespace gyre {
 
 namespace internal {
 
-// Coroutines that wait for one thing, in order. One that is destroyed while it waits leaves the list.
+// Coroutines that wait for one thing, in order. One that is destroyed while it waits leaves the
+// list.
 class WaitList {
  public:
   class Waiter {
@@ -53,7 +54,9 @@ class WaitList {
   WaitList() = default;
   WaitList(const WaitList&) = delete;
   WaitList& operator=(const WaitList&) = delete;
-  ~WaitList() { GYRE_CHECK(empty(), "a lock or queue of a loop is destroyed while a task waits for it"); }
+  ~WaitList() {
+    GYRE_CHECK(empty(), "a lock or queue of a loop is destroyed while a task waits for it");
+  }
 
   bool empty() const { return first_ == nullptr; }
 
@@ -74,7 +77,8 @@ class WaitList {
     unlink(*waiter);
     waiter->woken_ = true;
     IOLoop& loop = waiter->root_->loop();
-    loop.add_callback([root = std::move(waiter->root_), epoch = waiter->epoch_] { root->resume(epoch); });
+    loop.add_callback(
+        [root = std::move(waiter->root_), epoch = waiter->epoch_] { root->resume(epoch); });
     return waiter;
   }
   void wake_all() {
@@ -165,7 +169,8 @@ class Semaphore {
     Awaiter(const Awaiter&) = delete;
     Awaiter& operator=(const Awaiter&) = delete;
     ~Awaiter() {
-      if (waiter_.woken()) semaphore_.release();  // it was given a permit, and destroyed before it went on
+      if (waiter_.woken())
+        semaphore_.release();  // it was given a permit, and destroyed before it went on
     }
 
     bool await_ready() noexcept {

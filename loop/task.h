@@ -49,10 +49,8 @@ class TaskPromiseOf : public TaskPromiseBase {
   const std::exception_ptr& error() const { return error_; }
 
   template <class U>
-    requires std::is_constructible_v<T, U&&>
-  void return_value(U&& value) {
-    value_.emplace(std::forward<U>(value));
-  }
+  requires std::is_constructible_v<T, U&&>
+  void return_value(U&& value) { value_.emplace(std::forward<U>(value)); }
 
  protected:
   void rethrow_if_failed() const {
@@ -82,14 +80,17 @@ class TaskPromiseOf<void> : public TaskPromiseBase {
 
 }  // namespace internal
 
-// A coroutine that gives a T (or void). Lazy: it runs when it is awaited by another Task, or given to
-// IOLoop::spawn_callback or run_sync. Move-only; destroying it destroys the coroutine, wherever it is
-// suspended. It runs on one loop at a time: on the one that runs who awaits it, until resume_on.
+// A coroutine that gives a T (or void). Lazy: it runs when it is awaited by another Task, or given
+// to IOLoop::spawn_callback or run_sync. Move-only; destroying it destroys the coroutine, wherever
+// it is suspended. It runs on one loop at a time: on the one that runs who awaits it, until
+// resume_on.
 template <class T = void>
 class [[nodiscard]] Task {
  public:
   struct promise_type : internal::TaskPromiseOf<T> {
-    Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    Task get_return_object() {
+      return Task(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
   };
   using value_type = T;
 
@@ -139,7 +140,8 @@ class [[nodiscard]] Task {
     if (coroutine_ != nullptr) std::exchange(coroutine_, nullptr).destroy();
   }
   void check_awaitable() const {
-    GYRE_CHECK(coroutine_ != nullptr, "co_await of a task that names nothing (default-constructed or moved from)");
+    GYRE_CHECK(coroutine_ != nullptr,
+               "co_await of a task that names nothing (default-constructed or moved from)");
     GYRE_CHECK(coroutine_.promise().root == nullptr, "co_await of a task that was awaited already");
   }
 
@@ -188,7 +190,10 @@ class SpawnedRoot final : public TaskRoot {
   using TaskType = std::invoke_result_t<Bound&>;
 
   SpawnedRoot(IOLoop& loop, Bound bound)
-      : TaskRoot(loop), home_(loop), home_queue_(LoopAccess::queue(loop)), bound_(std::move(bound)) {}
+      : TaskRoot(loop),
+        home_(loop),
+        home_queue_(LoopAccess::queue(loop)),
+        bound_(std::move(bound)) {}
 
   void begin() {
     task_ = bound_();
@@ -224,8 +229,9 @@ void FutureAwaiter<T>::await_suspend(std::coroutine_handle<P> coroutine) {
   const uint64_t epoch = root->suspend(coroutine);
   std::shared_ptr<CallbackQueue> queue = LoopAccess::queue(root->loop());
   waiting_ = true;
-  state_->post_when_done(std::move(queue),
-                         new_heap_node(CallSite(), [root = std::move(root), epoch] { root->resume(epoch); }));
+  state_->post_when_done(
+      std::move(queue),
+      new_heap_node(CallSite(), [root = std::move(root), epoch] { root->resume(epoch); }));
 }
 
 }  // namespace internal

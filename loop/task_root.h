@@ -49,7 +49,8 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
   }
 
   // Goes on with `next` when the coroutine that runs now has suspended: every step starts from the
-  // same place on the stack, so that a chain of any length needs none (g++ makes no tail calls at -O0).
+  // same place on the stack, so that a chain of any length needs none (g++ makes no tail calls at
+  // -O0).
   void run_next(std::coroutine_handle<> next) { next_ = next; }
   void finish_when_suspended() { finished_ = true; }
   // *refused is set if `target` is closed; the coroutine goes on either way.

@@ -65,9 +65,10 @@ class TimerQueue {
   // What is added from now on has at least this sequence.
   uint64_t next_sequence() const { return next_sequence_; }
 
-  // Takes the earliest timer that is due at `now` and was added before `before`, moves it out of the
-  // queue and hands its node to `run`, which runs or destroys the callable. False: there is none.
-  // Timers that are due but too new are set aside until restore(), so that they do not stand in the way.
+  // Takes the earliest timer that is due at `now` and was added before `before`, moves it out of
+  // the queue and hands its node to `run`, which runs or destroys the callable. False: there is
+  // none. Timers that are due but too new are set aside until restore(), so that they do not stand
+  // in the way.
   template <class Run>
   bool run_one(SteadyTime now, uint64_t before, Run&& run) {
     while (!heap_.empty() && heap_.front().deadline <= now) {

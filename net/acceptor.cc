@@ -16,24 +16,31 @@ constexpr std::chrono::milliseconds kLongestDelay(1000);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::create(IOLoop& loop, ListenSocket socket, Sink sink) {
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::create(IOLoop& loop, ListenSocket socket,
+                                                           Sink sink) {
   std::unique_ptr<Acceptor> acceptor(new Acceptor(loop, std::move(socket), std::move(sink)));
   const absl::Status status = loop.add_handler(
       acceptor->socket_,
-      [acceptor = acceptor.get()](const std::shared_ptr<ListenSocket>&, uint32_t) { acceptor->accept_batch(); },
+      [acceptor = acceptor.get()](const std::shared_ptr<ListenSocket>&, uint32_t) {
+        acceptor->accept_batch();
+      },
       IOLoop::READ);
   if (!status.ok()) return status;
   return acceptor;
 }
 
 Acceptor::Acceptor(IOLoop& loop, ListenSocket socket, Sink sink)
-    : loop_(loop), socket_(std::make_shared<ListenSocket>(std::move(socket))), sink_(std::move(sink)), delay_(kFirstDelay) {
+    : loop_(loop),
+      socket_(std::make_shared<ListenSocket>(std::move(socket))),
+      sink_(std::move(sink)),
+      delay_(kFirstDelay) {
   batch_.reserve(kMaxBatch);
 }
 
 Acceptor::~Acceptor() {
   loop_.remove_timeout(retry_);
-  if (socket_->fileno() >= 0) loop_.remove_handler(socket_).IgnoreError();  // it may be closed already
+  if (socket_->fileno() >= 0)
+    loop_.remove_handler(socket_).IgnoreError();  // it may be closed already
   socket_->close();
 }
 
@@ -66,13 +73,16 @@ bool Acceptor::skip_or_back_off(int error) {
     case ENETUNREACH:
     case ENOPROTOOPT:
     case EOPNOTSUPP:
-    case ETIMEDOUT: return true;
-    default: break;
+    case ETIMEDOUT:
+      return true;
+    default:
+      break;
   }
   uint64_t suppressed;
   if (warnings_.allow(&suppressed)) {
-    logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms", socket_->address().to_string(),
-         std::generic_category().message(error), delay_ / std::chrono::milliseconds(1));
+    logf(LogLevel::kWarning, "accepting on %s: %s; the next try is in %d ms",
+         socket_->address().to_string(), std::generic_category().message(error),
+         delay_ / std::chrono::milliseconds(1));
   }
   back_off();
   return false;

@@ -21,7 +21,8 @@ class Acceptor {
   using Sink = absl::AnyInvocable<void(std::vector<UniqueFd>& connections)>;
 
   // Accepts until it is destroyed, which closes the socket.
-  static absl::StatusOr<std::unique_ptr<Acceptor>> create(IOLoop& loop, ListenSocket socket, Sink sink);
+  static absl::StatusOr<std::unique_ptr<Acceptor>> create(IOLoop& loop, ListenSocket socket,
+                                                          Sink sink);
 
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;

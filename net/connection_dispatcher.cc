@@ -8,8 +8,8 @@ namespace gyre {
 absl::StatusOr<Placement> parse_placement(std::string_view name) {
   if (name == "round_robin") return Placement::kRoundRobin;
   if (name == "least_connections") return Placement::kLeastConnections;
-  return absl::InvalidArgumentError(
-      absl::StrFormat("unknown placement \"%s\": round_robin and least_connections are known", name));
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "unknown placement \"%s\": round_robin and least_connections are known", name));
 }
 
 // Connections on their way to a loop. If the loop closes first they go with its queue.
@@ -24,9 +24,13 @@ struct ConnectionDispatcher::Batch {
   }
 };
 
-ConnectionDispatcher::ConnectionDispatcher(std::vector<std::shared_ptr<internal::LoopConnections>> loops,
-                                           Placement placement, std::shared_ptr<const Adopt> adopt)
-    : loops_(std::move(loops)), placement_(placement), adopt_(std::move(adopt)), shares_(loops_.size()) {}
+ConnectionDispatcher::ConnectionDispatcher(
+    std::vector<std::shared_ptr<internal::LoopConnections>> loops, Placement placement,
+    std::shared_ptr<const Adopt> adopt)
+    : loops_(std::move(loops)),
+      placement_(placement),
+      adopt_(std::move(adopt)),
+      shares_(loops_.size()) {}
 
 size_t ConnectionDispatcher::pick() {
   const size_t first = next_++ % loops_.size();

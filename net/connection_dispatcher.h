@@ -28,12 +28,14 @@ absl::StatusOr<Placement> parse_placement(std::string_view name);
 class ConnectionDispatcher {
  public:
   // Makes a stream of a connection; on the loop's thread.
-  using Adopt = absl::AnyInvocable<void(UniqueFd connection, internal::LoopConnections& loop) const>;
+  using Adopt =
+      absl::AnyInvocable<void(UniqueFd connection, internal::LoopConnections& loop) const>;
 
-  ConnectionDispatcher(std::vector<std::shared_ptr<internal::LoopConnections>> loops, Placement placement,
-                       std::shared_ptr<const Adopt> adopt);
+  ConnectionDispatcher(std::vector<std::shared_ptr<internal::LoopConnections>> loops,
+                       Placement placement, std::shared_ptr<const Adopt> adopt);
 
-  // Takes the connections. Those that no loop would take are closed, and counted. One thread at a time.
+  // Takes the connections. Those that no loop would take are closed, and counted. One thread at a
+  // time.
   void dispatch(std::vector<UniqueFd>& connections);
 
   // Any thread.

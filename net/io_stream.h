@@ -28,11 +28,11 @@ namespace gyre {
 struct IOStreamOptions {
   // What a read may collect before it is answered. Beyond it the stream closes: ResourceExhausted.
   size_t max_buffer_size = 100 * 1024 * 1024;
-  // What may wait to be sent. A write that would add to it beyond this fails and closes the stream: the
-  // peer does not read. (A single write is taken whole while nothing waits.)
+  // What may wait to be sent. A write that would add to it beyond this fails and closes the stream:
+  // the peer does not read. (A single write is taken whole while nothing waits.)
   size_t max_write_buffer_size = 64 * 1024 * 1024;
-  // After the peer's end, of which the read callback is told with no bytes, the stream stays open for
-  // writing; close() it. Otherwise it closes once everything was sent.
+  // After the peer's end, of which the read callback is told with no bytes, the stream stays open
+  // for writing; close() it. Otherwise it closes once everything was sent.
   bool allow_half_close = false;
 };
 
@@ -53,8 +53,9 @@ class ReadWaiter {
 };
 }  // namespace internal
 
-// A connected, non-blocking stream socket on a loop: Tornado's IOStream. Loop thread only; it lives and
-// dies on its loop. While it is open the loop keeps it alive, so that it may be dropped by all others.
+// A connected, non-blocking stream socket on a loop: Tornado's IOStream. Loop thread only; it lives
+// and dies on its loop. While it is open the loop keeps it alive, so that it may be dropped by all
+// others.
 //
 //     open --close(), an error-----------------------------------------------> closed
 //       |--the peer ended--> flushing --all sent--------------------------------^
@@ -63,11 +64,13 @@ class ReadWaiter {
 //
 // Reading is one of two: a read callback, which is handed whatever comes, or one read_* at a time.
 // An error or the peer's end closes the stream, once what it sent before was read.
-class IOStream final : public std::enable_shared_from_this<IOStream>, private internal::EventHandler {
+class IOStream final : public std::enable_shared_from_this<IOStream>,
+                       private internal::EventHandler {
  public:
   using CloseCallback = absl::AnyInvocable<void(const absl::Status& reason)>;
 
-  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does; the fd is closed then.
+  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does; the fd is closed
+  // then.
   static absl::StatusOr<std::shared_ptr<IOStream>> create(IOLoop& loop, UniqueFd fd,
                                                           IOStreamOptions options = {});
 
@@ -82,13 +85,12 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
 
   // ---- Reading, as it comes
 
-  // Calls callback(std::string_view bytes) for what the peer sends, with no copy and no allocation: the
-  // bytes lie in the loop's receive buffer, and are valid during the call. It may return how many of
-  // them it took (size_t): the rest comes again, in front of what follows. void: all of them.
-  // Replaces the callback; FailedPrecondition while a read_* is pending, or after close.
+  // Calls callback(std::string_view bytes) for what the peer sends, with no copy and no allocation:
+  // the bytes lie in the loop's receive buffer, and are valid during the call. It may return how
+  // many of them it took (size_t): the rest comes again, in front of what follows. void: all of
+  // them. Replaces the callback; FailedPrecondition while a read_* is pending, or after close.
   template <class F>
-    requires std::is_invocable_v<F&, std::string_view>
-  absl::Status set_read_callback(F callback) {
+  requires std::is_invocable_v<F&, std::string_view> absl::Status set_read_callback(F callback) {
     using Result = std::invoke_result_t<F&, std::string_view>;
     if constexpr (std::is_void_v<Result>) {
       return start_reading([f = std::move(callback)](std::string_view bytes) mutable {
@@ -96,7 +98,8 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
         return bytes.size();
       });
     } else {
-      static_assert(std::is_convertible_v<Result, size_t>, "a read callback returns void or size_t");
+      static_assert(std::is_convertible_v<Result, size_t>,
+                    "a read callback returns void or size_t");
       return start_reading(std::move(callback));
     }
   }
@@ -106,45 +109,48 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
 
   // ---- Reading, one request at a time
   //
-  // Each is awaited in a coroutine, or given a callback(absl::StatusOr<std::string>), which runs in a
-  // later event. The peer's end, or an error: the reason. A second read while one is pending:
+  // Each is awaited in a coroutine, or given a callback(absl::StatusOr<std::string>), which runs in
+  // a later event. The peer's end, or an error: the reason. A second read while one is pending:
   // FailedPrecondition, the first goes on.
 
   // `count` bytes; `partial`: at least one, at most `count`.
   internal::ReadAwaiter read_bytes(size_t count, bool partial = false);
   template <class F>
-    requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
   void read_bytes(size_t count, F callback, bool partial = false);
   // Up to and with the delimiter. If it does not come within max_bytes the stream closes:
   // ResourceExhausted.
   internal::ReadAwaiter read_until(std::string_view delimiter, size_t max_bytes = kNoLimit);
   template <class F>
-    requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
   void read_until(std::string_view delimiter, F callback, size_t max_bytes = kNoLimit);
   // All that comes until the peer ends.
   internal::ReadAwaiter read_until_close();
   template <class F>
-    requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
   void read_until_close(F callback);
 
   // ---- Writing
 
-  // Sends `bytes`, what the kernel does not take at once is copied and sent as it takes it. In a read
-  // callback of this stream what is written is sent together, after the callback. The order is that of
-  // the calls. The result may be awaited: OK once these bytes are in the kernel, else why not.
+  // Sends `bytes`, what the kernel does not take at once is copied and sent as it takes it. In a
+  // read callback of this stream what is written is sent together, after the callback. The order is
+  // that of the calls. The result may be awaited: OK once these bytes are in the kernel, else why
+  // not.
   internal::WriteAwaiter write(std::string_view bytes);
   // What waits to be sent.
   size_t write_buffer_size() const { return output_.size(); }
   // Called each time that everything was sent after some had to wait.
-  void set_drain_callback(absl::AnyInvocable<void()> callback) { drain_callback_ = std::move(callback); }
+  void set_drain_callback(absl::AnyInvocable<void()> callback) {
+    drain_callback_ = std::move(callback);
+  }
 
   // ---- Ending
 
   // Called once, in a later iteration, after the last read; OK where the peer ended, or close() was
   // called without a reason. Not called when the loop is closed.
   void set_close_callback(CloseCallback callback);
-  // Closes the fd at once: what the kernel did not take is dropped, a pending read fails with the reason
-  // (Cancelled if it is OK). Idempotent.
+  // Closes the fd at once: what the kernel did not take is dropped, a pending read fails with the
+  // reason (Cancelled if it is OK). Idempotent.
   void close(absl::Status reason = absl::OkStatus());
   // Reads no more, and closes once everything was sent and the peer has had the time to receive it.
   void close_when_flushed();
@@ -183,7 +189,8 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
 
   absl::Status start_reading(ReadCallback callback);
   // The answer, if there is one already; else the waiter is told later.
-  std::optional<absl::StatusOr<std::string>> request(internal::ReadRequest request, internal::ReadWaiter& waiter);
+  std::optional<absl::StatusOr<std::string>> request(internal::ReadRequest request,
+                                                     internal::ReadWaiter& waiter);
   void cancel_request(const internal::ReadWaiter& waiter);
 
   bool wants_input() const;
@@ -216,16 +223,16 @@ class IOStream final : public std::enable_shared_from_this<IOStream>, private in
   UniqueFd fd_;
   const bool edge_triggered_;
   const bool allow_half_close_;
-  bool input_ready_ = false;     // there may be more to read, and no event will say so again
-  bool end_reported_ = false;    // edge: a short read is not the last
+  bool input_ready_ = false;   // there may be more to read, and no event will say so again
+  bool end_reported_ = false;  // edge: a short read is not the last
   bool input_ended_ = false;
   bool paused_ = false;
-  bool flushing_ = false;        // closes once the output is empty
-  bool lingering_ = false;       // has sent everything, and waits for the peer's end
-  bool delivering_ = false;      // a reader of this stream is on the stack: writes are corked
+  bool flushing_ = false;    // closes once the output is empty
+  bool lingering_ = false;   // has sent everything, and waits for the peer's end
+  bool delivering_ = false;  // a reader of this stream is on the stack: writes are corked
   bool read_scheduled_ = false;
-  bool output_waited_ = false;   // since the output was empty last
-  uint32_t interest_ = 0;        // level: what is registered
+  bool output_waited_ = false;  // since the output was empty last
+  uint32_t interest_ = 0;       // level: what is registered
   const size_t max_buffer_size_;
   const size_t max_write_buffer_size_;
   uint64_t bytes_received_ = 0;

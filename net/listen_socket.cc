@@ -15,7 +15,8 @@ bool enable(int fd, int level, int option) {
 
 }  // namespace
 
-absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address, const ListenOptions& options) {
+absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address,
+                                                const ListenOptions& options) {
   const std::string what = "listening on " + address.to_string();
   absl::StatusOr<UniqueFd> fd = internal::new_stream_socket(address.family());
   if (!fd.ok()) return fd.status();
@@ -26,7 +27,8 @@ absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address, co
 #elif defined(__linux__)
     if (!enable(fd->get(), SOL_SOCKET, SO_REUSEPORT)) return internal::errno_status(errno, what);
 #else
-    return absl::UnimplementedError(what + ": this kernel does not spread connections over SO_REUSEPORT");
+    return absl::UnimplementedError(what +
+                                    ": this kernel does not spread connections over SO_REUSEPORT");
 #endif
   }
   if (address.family() == AF_INET6 && !enable(fd->get(), IPPROTO_IPV6, IPV6_V6ONLY)) {
@@ -34,7 +36,8 @@ absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address, co
   }
   internal::set_inline_urgent_data(fd->get());
   if (options.no_delay) internal::set_no_delay(fd->get(), true);
-  if (::bind(fd->get(), address.data(), address.size()) != 0 || ::listen(fd->get(), options.backlog) != 0) {
+  if (::bind(fd->get(), address.data(), address.size()) != 0 ||
+      ::listen(fd->get(), options.backlog) != 0) {
     return internal::errno_status(errno, what);
   }
   absl::StatusOr<SocketAddress> bound = SocketAddress::local_of(fd->get());

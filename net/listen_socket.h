@@ -19,10 +19,11 @@ struct ListenOptions {
 // A socket that listens. Owns its fd, which is non-blocking. Move-only.
 class ListenSocket {
  public:
-  // SO_REUSEADDR is set; an IPv6 socket takes IPv6 only. Port 0: the kernel picks one. AlreadyExists
-  // for a port in use, PermissionDenied, Unavailable for an address that is not this machine's;
-  // the message names the address.
-  static absl::StatusOr<ListenSocket> bind(const SocketAddress& address, const ListenOptions& options = {});
+  // SO_REUSEADDR is set; an IPv6 socket takes IPv6 only. Port 0: the kernel picks one.
+  // AlreadyExists for a port in use, PermissionDenied, Unavailable for an address that is not this
+  // machine's; the message names the address.
+  static absl::StatusOr<ListenSocket> bind(const SocketAddress& address,
+                                           const ListenOptions& options = {});
 
   const SocketAddress& address() const { return address_; }
   int fileno() const { return fd_.get(); }

@@ -38,18 +38,21 @@ absl::StatusOr<SocketAddress> SocketAddress::parse(std::string_view host, uint16
   return address;
 }
 
-absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_view host, uint16_t port) {
+absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_view host,
+                                                                  uint16_t port) {
   if (absl::StatusOr<SocketAddress> numeric = parse(host, port); numeric.ok()) {
     return std::vector<SocketAddress>{*numeric};
   }
-  if (host.find('\0') != std::string_view::npos) return absl::InvalidArgumentError("a host with a NUL byte");
+  if (host.find('\0') != std::string_view::npos)
+    return absl::InvalidArgumentError("a host with a NUL byte");
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   const std::string name(host), service = std::to_string(port);
   addrinfo* list = nullptr;
-  const int error = ::getaddrinfo(name.empty() ? nullptr : name.c_str(), service.c_str(), &hints, &list);
+  const int error =
+      ::getaddrinfo(name.empty() ? nullptr : name.c_str(), service.c_str(), &hints, &list);
   if (error != 0) {
     return absl::NotFoundError(absl::StrFormat("host \"%s\": %s", name, ::gai_strerror(error)));
   }

@@ -20,7 +20,8 @@ template <class Call>
 IoResult retry(Call&& call) {
   for (;;) {
     const auto n = call();
-    if (n >= 0) [[likely]] return {static_cast<int64_t>(n), 0};
+    if (n >= 0) [[likely]]
+      return {static_cast<int64_t>(n), 0};
     if (errno != EINTR) return {0, errno};
   }
 }

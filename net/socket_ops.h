@@ -32,8 +32,8 @@ int socket_error(int fd);
 // Fails quietly where the socket has no such option (an AF_UNIX one has no TCP_NODELAY).
 void set_no_delay(int fd, bool enabled);
 
-// Urgent data stays in line, so that it is no end of a read: level with the rest, as RFC 6093 advises.
-// Connections inherit it from their listening socket (Linux).
+// Urgent data stays in line, so that it is no end of a read: level with the rest, as RFC 6093
+// advises. Connections inherit it from their listening socket (Linux).
 void set_inline_urgent_data(int fd);
 
 void shut_down_sending(int fd);

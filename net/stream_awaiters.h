@@ -17,7 +17,8 @@ namespace gyre::internal {
 // co_await gives an absl::StatusOr<std::string>. The stream has to live until it is awaited.
 class [[nodiscard]] ReadAwaiter final : private ReadWaiter {
  public:
-  ReadAwaiter(IOStream& stream, ReadRequest request) : stream_(&stream), request_(std::move(request)) {}
+  ReadAwaiter(IOStream& stream, ReadRequest request)
+      : stream_(&stream), request_(std::move(request)) {}
   ReadAwaiter(const ReadAwaiter&) = delete;
   ReadAwaiter& operator=(const ReadAwaiter&) = delete;
   ~ReadAwaiter() {
@@ -27,7 +28,8 @@ class [[nodiscard]] ReadAwaiter final : private ReadWaiter {
   bool await_ready() const noexcept { return false; }
   template <TaskPromise P>
   bool await_suspend(std::coroutine_handle<P> coroutine) {
-    std::optional<absl::StatusOr<std::string>> answer = stream_->request(std::move(request_), *this);
+    std::optional<absl::StatusOr<std::string>> answer =
+        stream_->request(std::move(request_), *this);
     if (answer.has_value()) {
       result_ = *std::move(answer);
       return false;
@@ -106,7 +108,8 @@ struct StreamAccess {
                                                             ReadWaiter& waiter) {
     return stream.request(std::move(request), waiter);
   }
-  // Calls a callback of the stream: what it writes is sent together, and if it throws the stream closes.
+  // Calls a callback of the stream: what it writes is sent together, and if it throws the stream
+  // closes.
   static void deliver(IOStream& stream, absl::FunctionRef<void()> callback);
 };
 
@@ -116,14 +119,15 @@ class CallbackReader final : private ReadWaiter {
  public:
   static void start(IOStream& stream, ReadRequest request, F callback) {
     auto* reader = new CallbackReader(std::move(callback));
-    std::optional<absl::StatusOr<std::string>> answer = StreamAccess::request(stream, std::move(request), *reader);
+    std::optional<absl::StatusOr<std::string>> answer =
+        StreamAccess::request(stream, std::move(request), *reader);
     if (!answer.has_value()) return;
     // Never inside the call that asked.
-    stream.loop().add_callback(
-        [stream = stream.shared_from_this(), owned = std::unique_ptr<CallbackReader>(reader),
-         answer = *std::move(answer)]() mutable {
-          StreamAccess::deliver(*stream, [&] { owned->callback_(std::move(answer)); });
-        });
+    stream.loop().add_callback([stream = stream.shared_from_this(),
+                                owned = std::unique_ptr<CallbackReader>(reader),
+                                answer = *std::move(answer)]() mutable {
+      StreamAccess::deliver(*stream, [&] { owned->callback_(std::move(answer)); });
+    });
   }
 
  private:
@@ -157,18 +161,19 @@ inline internal::WriteAwaiter IOStream::write(std::string_view bytes) {
 }
 
 template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
 void IOStream::read_bytes(size_t count, F callback, bool partial) {
-  internal::CallbackReader<F>::start(*this, internal::ReadBytes{count, partial}, std::move(callback));
+  internal::CallbackReader<F>::start(*this, internal::ReadBytes{count, partial},
+                                     std::move(callback));
 }
 template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
 void IOStream::read_until(std::string_view delimiter, F callback, size_t max_bytes) {
   internal::CallbackReader<F>::start(*this, internal::ReadUntil{std::string(delimiter), max_bytes},
                                      std::move(callback));
 }
 template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
 void IOStream::read_until_close(F callback) {
   internal::CallbackReader<F>::start(*this, internal::ReadUntilClose{}, std::move(callback));
 }

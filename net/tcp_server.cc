@@ -13,7 +13,8 @@ namespace {
 // Runs f on the loop, which another thread runs, and waits for its result.
 template <class F>
 absl::Status call_on(IOLoop& loop, F f) {
-  GYRE_CHECK(!loop.in_loop_thread(), "a server is used on a thread of its own loop \"%s\": it would wait for itself",
+  GYRE_CHECK(!loop.in_loop_thread(),
+             "a server is used on a thread of its own loop \"%s\": it would wait for itself",
              loop.name());
   auto result = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> done = result->get_future();
@@ -24,7 +25,9 @@ absl::Status call_on(IOLoop& loop, F f) {
   result.reset();
   // A loop that was stopped never comes to it.
   while (done.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready) {
-    if (!loop.running()) return absl::FailedPreconditionError(absl::StrFormat("loop \"%s\" does not run", loop.name()));
+    if (!loop.running())
+      return absl::FailedPreconditionError(
+          absl::StrFormat("loop \"%s\" does not run", loop.name()));
   }
   return done.get();
 }
@@ -33,7 +36,8 @@ void warn_of_lost_connection(const absl::Status& status) {
   static constinit LogRateLimiter limiter;
   uint64_t suppressed;
   if (!limiter.allow(&suppressed)) return;
-  logf(LogLevel::kWarning, "a connection was closed at once: %s (and %d more since the last message)",
+  logf(LogLevel::kWarning,
+       "a connection was closed at once: %s (and %d more since the last message)",
        status.ToString(), suppressed);
 }
 
@@ -53,7 +57,7 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
   }
   adopt_ = std::make_shared<const ConnectionDispatcher::Adopt>(
       [handler = std::move(handler), options = options_.stream](UniqueFd connection,
-                                                                 internal::LoopConnections& loop) {
+                                                                internal::LoopConnections& loop) {
         absl::StatusOr<std::shared_ptr<IOStream>> stream =
             IOStream::create(loop.loop(), std::move(connection), options);
         if (!stream.ok()) {
@@ -67,7 +71,8 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
           unhandled = nullptr;
         });
         // A handler that throws leaves no connection behind, and takes none along.
-        if (unhandled != nullptr) unhandled->close(absl::InternalError("the connection's handler threw"));
+        if (unhandled != nullptr)
+          unhandled->close(absl::InternalError("the connection's handler threw"));
       });
 }
 
@@ -83,8 +88,9 @@ absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
   if (!socket.ok()) return socket.status();
   const SocketAddress address = socket->address();
   const size_t listening_before = listening_.size();
-  absl::Status status = options_.accept == AcceptMode::kThread ? accept_in_thread(*std::move(socket))
-                                                               : accept_in_loops(*std::move(socket));
+  absl::Status status = options_.accept == AcceptMode::kThread
+                            ? accept_in_thread(*std::move(socket))
+                            : accept_in_loops(*std::move(socket));
   if (status.ok()) {
     addresses_.push_back(address);
   } else {
@@ -106,14 +112,15 @@ absl::Status TCPServer::accept_in_thread(ListenSocket socket) {
   IOLoop& loop = accept_thread_->loop();
   auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
   listening_.push_back({&loop, holder});
-  return call_on(loop, [&loop, holder, socket = std::move(socket), dispatcher = dispatcher_]() mutable {
-    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
-        Acceptor::create(loop, std::move(socket), [dispatcher](std::vector<UniqueFd>& connections) {
-          dispatcher->dispatch(connections);
-        });
-    if (acceptor.ok()) *holder = *std::move(acceptor);
-    return acceptor.status();
-  });
+  return call_on(loop,
+                 [&loop, holder, socket = std::move(socket), dispatcher = dispatcher_]() mutable {
+                   absl::StatusOr<std::unique_ptr<Acceptor>> acceptor = Acceptor::create(
+                       loop, std::move(socket), [dispatcher](std::vector<UniqueFd>& connections) {
+                         dispatcher->dispatch(connections);
+                       });
+                   if (acceptor.ok()) *holder = *std::move(acceptor);
+                   return acceptor.status();
+                 });
 }
 
 absl::Status TCPServer::accept_in_loops(ListenSocket first) {
@@ -121,23 +128,24 @@ absl::Status TCPServer::accept_in_loops(ListenSocket first) {
   for (size_t i = 0; i < loops_.size(); ++i) {
     ListenOptions options = options_.listen;
     options.reuse_port = true;
-    absl::StatusOr<ListenSocket> socket = i == 0 ? std::move(first) : ListenSocket::bind(address, options);
+    absl::StatusOr<ListenSocket> socket =
+        i == 0 ? std::move(first) : ListenSocket::bind(address, options);
     if (!socket.ok()) return socket.status();
     IOLoop& loop = pool_.loop(i);
     auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
     listening_.push_back({&loop, holder});
-    absl::Status status = call_on(
-        loop, [&loop, holder, socket = *std::move(socket), connections = loops_[i], adopt = adopt_]() mutable {
-          absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
-              Acceptor::create(loop, std::move(socket), [connections, adopt](std::vector<UniqueFd>& batch) {
-                for (UniqueFd& connection : batch) {
-                  connections->count_assigned();
-                  (*adopt)(std::move(connection), *connections);
-                }
-              });
-          if (acceptor.ok()) *holder = *std::move(acceptor);
-          return acceptor.status();
-        });
+    absl::Status status = call_on(loop, [&loop, holder, socket = *std::move(socket),
+                                         connections = loops_[i], adopt = adopt_]() mutable {
+      absl::StatusOr<std::unique_ptr<Acceptor>> acceptor = Acceptor::create(
+          loop, std::move(socket), [connections, adopt](std::vector<UniqueFd>& batch) {
+            for (UniqueFd& connection : batch) {
+              connections->count_assigned();
+              (*adopt)(std::move(connection), *connections);
+            }
+          });
+      if (acceptor.ok()) *holder = *std::move(acceptor);
+      return acceptor.status();
+    });
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -165,14 +173,16 @@ uint64_t TCPServer::drain(IOLoop::Duration deadline) {
   stop_listening();
   if (deadline > IOLoop::Duration::zero()) {
     for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
-      loop->loop().add_callback([loop] { loop->for_each([](IOStream& stream) { stream.close_when_flushed(); }); });
+      loop->loop().add_callback(
+          [loop] { loop->for_each([](IOStream& stream) { stream.close_when_flushed(); }); });
     }
     if (wait_until_closed(end)) return 0;
   }
   const uint64_t cut_off = open_connections();
   for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
     const auto close_all = [loop] {
-      loop->for_each([](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
+      loop->for_each(
+          [](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
       return absl::OkStatus();
     };
     // A loop that does not run any more closes its streams when it is closed itself.
@@ -192,7 +202,8 @@ bool TCPServer::wait_until_closed(std::chrono::steady_clock::time_point deadline
 
 TCPServer::LoopStats TCPServer::stats(size_t loop) const {
   const internal::LoopConnections& connections = *loops_[loop];
-  return {connections.accepted(), connections.open(), connections.bytes_received(), connections.bytes_sent()};
+  return {connections.accepted(), connections.open(), connections.bytes_received(),
+          connections.bytes_sent()};
 }
 
 uint64_t TCPServer::open_connections() const {

@@ -43,14 +43,14 @@ struct TCPServerOptions {
 // not on the pool's own threads.
 class TCPServer {
  public:
-  // Called for each connection on the loop that it lives on; at the same time on several loops. While
-  // the stream is open the server keeps it, so that it may be dropped.
+  // Called for each connection on the loop that it lives on; at the same time on several loops.
+  // While the stream is open the server keeps it, so that it may be dropped.
   using Handler = absl::AnyInvocable<void(std::shared_ptr<IOStream>) const>;
 
   // `pool` is borrowed. `handler` returns void, or a Task, which is run to its end.
   template <class H>
-    requires std::is_invocable_v<const H&, std::shared_ptr<IOStream>>
-  TCPServer(LoopPool& pool, H handler, TCPServerOptions options = {})
+  requires std::is_invocable_v<const H&, std::shared_ptr<IOStream>> TCPServer(
+      LoopPool& pool, H handler, TCPServerOptions options = {})
       : TCPServer(pool, as_handler(std::move(handler)), std::move(options), Private()) {}
 
   // close_now().
@@ -58,9 +58,9 @@ class TCPServer {
   TCPServer(const TCPServer&) = delete;
   TCPServer& operator=(const TCPServer&) = delete;
 
-  // Listens on a host's address (a name, "127.0.0.1", "::1"; "" is every IPv4 address) and begins to
-  // accept. Port 0: the kernel picks one. Resolving a name blocks. Fails as ListenSocket::bind does,
-  // NotFound for an unknown host. May be called again, for further addresses.
+  // Listens on a host's address (a name, "127.0.0.1", "::1"; "" is every IPv4 address) and begins
+  // to accept. Port 0: the kernel picks one. Resolving a name blocks. Fails as ListenSocket::bind
+  // does, NotFound for an unknown host. May be called again, for further addresses.
   absl::Status listen(uint16_t port, std::string_view host = "");
 
   // Of the first listen().
@@ -103,13 +103,16 @@ class TCPServer {
             std::move(stream));
       };
     } else {
-      return [handler = std::move(handler)](std::shared_ptr<IOStream> stream) { handler(std::move(stream)); };
+      return [handler = std::move(handler)](std::shared_ptr<IOStream> stream) {
+        handler(std::move(stream));
+      };
     }
   }
 
   // A handler that throws leaves no connection behind.
   template <class H>
-  static Task<void> handle_stream(std::shared_ptr<const H> handler, std::shared_ptr<IOStream> stream) {
+  static Task<void> handle_stream(std::shared_ptr<const H> handler,
+                                  std::shared_ptr<IOStream> stream) {
     struct Closer {
       std::shared_ptr<IOStream> stream;
       ~Closer() {

@@ -113,7 +113,8 @@ absl::Status pin_this_thread(int cpu) {
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   const int error = ::pthread_setaffinity_np(::pthread_self(), sizeof(set), &set);
-  if (error != 0) return internal::errno_status(error, absl::StrFormat("binding a thread to CPU %d", cpu));
+  if (error != 0)
+    return internal::errno_status(error, absl::StrFormat("binding a thread to CPU %d", cpu));
   return absl::OkStatus();
 }
 

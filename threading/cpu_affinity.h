@@ -19,7 +19,8 @@ std::vector<int> affinity_mask();
 // Binds the calling thread to one CPU. Unimplemented where the platform cannot.
 absl::Status pin_this_thread(int cpu);
 
-// Names the calling thread, for debuggers and ps; cut to what the platform allows (Linux: 15 bytes).
+// Names the calling thread, for debuggers and ps; cut to what the platform allows (Linux: 15
+// bytes).
 void name_this_thread(std::string_view name);
 
 namespace internal {

@@ -60,9 +60,10 @@ void LoopPool::stop() {
 
 void LoopPool::join() {
   for (const std::unique_ptr<LoopThread>& thread : threads_) {
-    GYRE_CHECK(!thread->loop().in_loop_thread(),
-               "a thread of the pool joins it, in a callback of loop \"%s\": it would wait for itself",
-               thread->loop().name());
+    GYRE_CHECK(
+        !thread->loop().in_loop_thread(),
+        "a thread of the pool joins it, in a callback of loop \"%s\": it would wait for itself",
+        thread->loop().name());
   }
   {
     internal::MutexLock lock(mutex_);

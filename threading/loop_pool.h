@@ -30,7 +30,8 @@ struct LoopPoolOptions {
 // Several loops, each in a thread of its own, as one unit. Any thread.
 class LoopPool {
  public:
-  // Every loop runs on return. InvalidArgument for a negative `threads`; else as LoopThread::create.
+  // Every loop runs on return. InvalidArgument for a negative `threads`; else as
+  // LoopThread::create.
   static absl::StatusOr<std::unique_ptr<LoopPool>> create(LoopPoolOptions options = {});
 
   // stop() and join(); then the loops are closed. Not from one of its threads.

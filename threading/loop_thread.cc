@@ -15,7 +15,8 @@ absl::StatusOr<std::thread> start_thread(Callback body) {
   try {
     return std::thread(std::move(body));
   } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(absl::StrFormat("a thread cannot be started: %s", error.what()));
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("a thread cannot be started: %s", error.what()));
   }
 #else
   return std::thread(std::move(body));
@@ -39,7 +40,8 @@ absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::create(LoopThreadOptions
   absl::StatusOr<std::thread> thread =
       start_thread([thread = self.get(), options = std::move(options), ready] {
         name_this_thread(options.name);
-        absl::Status status = options.cpu.has_value() ? pin_this_thread(*options.cpu) : absl::OkStatus();
+        absl::Status status =
+            options.cpu.has_value() ? pin_this_thread(*options.cpu) : absl::OkStatus();
         if (!status.ok()) return ready->set_value(std::move(status));
         thread->loop_->add_callback([ready] { ready->set_value(absl::OkStatus()); });
         thread->run(options);
@@ -72,9 +74,10 @@ void LoopThread::stop() {
 
 void LoopThread::join() {
   if (!thread_.joinable()) return;
-  GYRE_CHECK(thread_.get_id() != std::this_thread::get_id(),
-             "the thread of loop \"%s\" joins itself: call stop() in a callback, and join() elsewhere",
-             loop_->name());
+  GYRE_CHECK(
+      thread_.get_id() != std::this_thread::get_id(),
+      "the thread of loop \"%s\" joins itself: call stop() in a callback, and join() elsewhere",
+      loop_->name());
   thread_.join();
 }
 

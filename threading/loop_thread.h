@@ -21,11 +21,12 @@ struct LoopThreadOptions {
   std::optional<int> cpu = std::nullopt;
 };
 
-// One thread that runs one loop. Owns both. Any thread, but not its own for join() and the destructor.
+// One thread that runs one loop. Owns both. Any thread, but not its own for join() and the
+// destructor.
 class LoopThread {
  public:
-  // Returns once the loop runs. Fails as IOLoop::create does, ResourceExhausted without a thread, or
-  // InvalidArgument for a CPU that the thread cannot be bound to.
+  // Returns once the loop runs. Fails as IOLoop::create does, ResourceExhausted without a thread,
+  // or InvalidArgument for a CPU that the thread cannot be bound to.
   static absl::StatusOr<std::unique_ptr<LoopThread>> create(LoopThreadOptions options = {});
 
   // stop() and join(), then the loop is closed; its fds stay open.

@@ -44,7 +44,8 @@ epoll_event to_epoll(uint32_t interest, uint64_t token, Trigger trigger) {
 // A reader has to see the end of the stream, and a writer the error, whatever epoll calls it.
 uint32_t from_epoll(uint32_t events) {
   uint32_t result = events & (PollEvents::kRead | PollEvents::kWrite | PollEvents::kError);
-  if (events & (EPOLLERR | EPOLLHUP)) result |= PollEvents::kRead | PollEvents::kWrite | PollEvents::kError;
+  if (events & (EPOLLERR | EPOLLHUP))
+    result |= PollEvents::kRead | PollEvents::kWrite | PollEvents::kError;
   if (events & EPOLLRDHUP) result |= PollEvents::kRead | PollEvents::kPeerEnded;
   return result;
 }
@@ -91,7 +92,8 @@ absl::Status EpollPoller::modify(int fd, uint32_t interest, uint64_t token, Trig
 
 absl::Status EpollPoller::remove(int fd) {
   // EBADF, ENOENT: closing the fd removed it (epoll(7), question 6).
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0 || errno == EBADF || errno == ENOENT) {
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0 || errno == EBADF ||
+      errno == ENOENT) {
     return absl::OkStatus();
   }
   return errno_status(errno, absl::StrFormat("epoll_ctl(EPOLL_CTL_DEL) of fd %d", fd));
@@ -99,7 +101,8 @@ absl::Status EpollPoller::remove(int fd) {
 
 int EpollPoller::wait_for(std::chrono::nanoseconds timeout) {
   if (timeout.count() <= 0) {
-    return ::epoll_wait(epoll_.get(), ready_.data(), kMaxEventsPerWait, timeout.count() < 0 ? -1 : 0);
+    return ::epoll_wait(epoll_.get(), ready_.data(), kMaxEventsPerWait,
+                        timeout.count() < 0 ? -1 : 0);
   }
 #if defined(SYS_epoll_pwait2)
   if (g_has_pwait2.load(std::memory_order_relaxed)) {
@@ -108,8 +111,8 @@ int EpollPoller::wait_for(std::chrono::nanoseconds timeout) {
       int64_t seconds;
       int64_t nanoseconds;
     } limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
-    const long n = ::syscall(SYS_epoll_pwait2, epoll_.get(), ready_.data(), kMaxEventsPerWait, &limit,
-                             nullptr, 0);
+    const long n = ::syscall(SYS_epoll_pwait2, epoll_.get(), ready_.data(), kMaxEventsPerWait,
+                             &limit, nullptr, 0);
     // A sandbox may answer EPERM where it does not know the call.
     if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(n);
     g_has_pwait2.store(false, std::memory_order_relaxed);

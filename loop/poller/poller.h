@@ -73,9 +73,10 @@ class Poller : public internal::Waker {
   // because of rounding: deadlines of less than the backend's resolution are rounded up.
   virtual WaitResult wait(std::chrono::nanoseconds timeout) = 0;
 
-  // Forgets every registration, also those that remove() cannot reach: epoll reports a file as long as a
-  // copy of its fd (dup, fork) is open, under the number that was closed. What is still wanted has to be
-  // added again. After a failure nothing has changed. A backend that always reaches them need not have it.
+  // Forgets every registration, also those that remove() cannot reach: epoll reports a file as long
+  // as a copy of its fd (dup, fork) is open, under the number that was closed. What is still wanted
+  // has to be added again. After a failure nothing has changed. A backend that always reaches them
+  // need not have it.
   virtual absl::Status reset() { return absl::UnimplementedError("reset"); }
 
   // Ends a wait that is going on, or the next one. Any thread. Signal-safe.

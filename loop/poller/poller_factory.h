@@ -22,8 +22,8 @@ absl::StatusOr<Backend> parse_backend(std::string_view name);
 // Those that are compiled in, the best first.
 std::vector<Backend> available_backends();
 
-// What kDefault stands for: the environment variable GYRE_BACKEND (epoll | kqueue | select), which is
-// read at each call, else the best that is compiled in. Another backend stands for itself.
+// What kDefault stands for: the environment variable GYRE_BACKEND (epoll | kqueue | select), which
+// is read at each call, else the best that is compiled in. Another backend stands for itself.
 absl::StatusOr<Backend> resolve_backend(Backend backend);
 
 // Unimplemented for a backend that is not compiled in.

@@ -24,7 +24,8 @@ class Process {
   pid_t pid() const { return pid_; }
 
   // Reads stdout until it holds `text`; false when the deadline passed, or it ended without.
-  bool wait_for_output(std::string_view text, std::chrono::seconds deadline = std::chrono::seconds(30));
+  bool wait_for_output(std::string_view text,
+                       std::chrono::seconds deadline = std::chrono::seconds(30));
   void signal(int number);
   // Waits for the end and gives the exit code; 128 + n for signal n; -1 when the deadline passed.
   int wait(std::chrono::seconds deadline = std::chrono::seconds(60));

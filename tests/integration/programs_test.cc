@@ -48,8 +48,8 @@ TEST_P(EchoServer, GivesBackEveryByteAndEndsWithATableAtSigterm) {
   command.insert(command.end(), GetParam().flags.begin(), GetParam().flags.end());
   Process server(command);
   const std::string port = port_of(server);
-  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=50", "--size=3000", "--pipeline=4",
-                "--seconds=1", "--threads=2"});
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=50", "--size=3000",
+                "--pipeline=4", "--seconds=1", "--threads=2"});
   EXPECT_EQ(load.wait(), 0) << load.err();
   EXPECT_THAT(load.out(), ContainsRegex("50 connections.*\n[0-9]+ requests"));
   server.signal(SIGTERM);
@@ -60,14 +60,16 @@ TEST_P(EchoServer, GivesBackEveryByteAndEndsWithATableAtSigterm) {
 
 INSTANTIATE_TEST_SUITE_P(
     Modes, EchoServer,
-    ::testing::Values(Mode{"default", {}}, Mode{"epoll", {"--backend=epoll"}}, Mode{"select", {"--backend=select"}},
+    ::testing::Values(Mode{"default", {}}, Mode{"epoll", {"--backend=epoll"}},
+                      Mode{"select", {"--backend=select"}},
                       Mode{"reuseport", {"--accept=reuseport"}},
                       Mode{"least_connections", {"--placement=least_connections"}}),
     [](const ::testing::TestParamInfo<Mode>& info) { return info.param.name; });
 
 TEST(EchoServerFlags, AWrongOneIsOneLineAndExitCodeTwo) {
-  for (const char* flag : {"--frobnicate", "--port=70000", "--port=x", "--threads=-1", "--backend=poll",
-                           "--accept=both", "--placement=random", "--port", "surplus"}) {
+  for (const char* flag :
+       {"--frobnicate", "--port=70000", "--port=x", "--threads=-1", "--backend=poll",
+        "--accept=both", "--placement=random", "--port", "surplus"}) {
     Process server({echo_server(), flag});
     EXPECT_EQ(server.wait(), 2) << flag;
     EXPECT_EQ(server.out(), "") << flag;
@@ -79,7 +81,8 @@ TEST(EchoServerFlags, AWrongOneIsOneLineAndExitCodeTwo) {
 TEST(EchoServerFlags, HelpListsThemAll) {
   Process server({echo_server(), "--help"});
   EXPECT_EQ(server.wait(), 0);
-  for (const char* flag : {"--host", "--port", "--threads", "--backend", "--accept", "--placement"}) {
+  for (const char* flag :
+       {"--host", "--port", "--threads", "--backend", "--accept", "--placement"}) {
     EXPECT_THAT(server.out(), HasSubstr(flag));
   }
 }
@@ -201,8 +204,12 @@ TEST(TcpLoad, AServerThatDiesIsExitCodeOne) {
 
 TEST(TcpLoad, WrongFlagsAreExitCodeTwo) {
   for (const std::vector<std::string>& flags :
-       {std::vector<std::string>{}, {"--target=nowhere"}, {"--target=127.0.0.1:99999"}, {"--target=::1:80"},
-        {"--target=127.0.0.1:1", "--size=0"}, {"--target=127.0.0.1:1", "--connections=1000000"}}) {
+       {std::vector<std::string>{},
+        {"--target=nowhere"},
+        {"--target=127.0.0.1:99999"},
+        {"--target=::1:80"},
+        {"--target=127.0.0.1:1", "--size=0"},
+        {"--target=127.0.0.1:1", "--connections=1000000"}}) {
     std::vector<std::string> command{tcp_load()};
     command.insert(command.end(), flags.begin(), flags.end());
     Process load(command);
@@ -214,10 +221,13 @@ TEST(TcpLoad, WrongFlagsAreExitCodeTwo) {
 TEST(TcpLoad, JsonIsOneLine) {
   Process server({echo_server(), "--threads=1"});
   const std::string port = port_of(server);
-  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=2", "--seconds=1", "--json"});
+  Process load(
+      {tcp_load(), "--target=127.0.0.1:" + port, "--connections=2", "--seconds=1", "--json"});
   EXPECT_EQ(load.wait(), 0) << load.err();
   EXPECT_EQ(count_lines(load.out()), 1u);
-  EXPECT_THAT(load.out(), ContainsRegex("^\\{\"connections\": 2, .*\"p99\\.9\": [0-9.]+.*\"wrong_bytes\": 0.*\\}\n$"));
+  EXPECT_THAT(
+      load.out(),
+      ContainsRegex("^\\{\"connections\": 2, .*\"p99\\.9\": [0-9.]+.*\"wrong_bytes\": 0.*\\}\n$"));
 }
 
 // The main job: ten thousand connections at once, every byte checked.
@@ -226,11 +236,13 @@ TEST(TcpLoad, TenThousandConnectionsComeBackWhole) {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   constexpr rlim_t kConnections = 10000;
   if (limit.rlim_max < kConnections + 100) {
-    GTEST_SKIP() << "needs a hard limit of " << kConnections + 100 << " open files, has " << limit.rlim_max;
+    GTEST_SKIP() << "needs a hard limit of " << kConnections + 100 << " open files, has "
+                 << limit.rlim_max;
   }
   Process server({echo_server(), "--threads=2", "--placement=least_connections"});
   const std::string port = port_of(server);
-  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=10000", "--seconds=1", "--threads=2"});
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=10000", "--seconds=1",
+                "--threads=2"});
   EXPECT_EQ(load.wait(std::chrono::seconds(120)), 0) << load.err();
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0);

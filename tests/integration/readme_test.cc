@@ -42,7 +42,8 @@ TEST(Readme, ItsServerAnswers) {
   const std::string request = "hello\nworld\n", expected = "you said: hello\nyou said: world\n";
   ASSERT_EQ(::send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
   std::string answer(expected.size(), '\0');
-  EXPECT_EQ(::recv(fd, answer.data(), answer.size(), MSG_WAITALL), static_cast<ssize_t>(expected.size()));
+  EXPECT_EQ(::recv(fd, answer.data(), answer.size(), MSG_WAITALL),
+            static_cast<ssize_t>(expected.size()));
   EXPECT_EQ(answer, expected);
   ::close(fd);
 }

@@ -30,16 +30,20 @@ uint64_t calls_in(const std::string& table) {
     std::istringstream fields(line);
     std::string share, seconds, each;
     uint64_t calls;
-    if (line.find("total") != std::string::npos && fields >> share >> seconds >> each >> calls) return calls;
+    if (line.find("total") != std::string::npos && fields >> share >> seconds >> each >> calls)
+      return calls;
   }
   return 0;
 }
 
 uint64_t calls_with_requests(int requests) {
-  const std::string log = std::string(::getenv("TEST_TMPDIR")) + "/strace." + std::to_string(requests);
-  Process server({"/usr/bin/strace", "-f", "-c", "-o", log, runfile("examples/echo_server"), "--threads=1"});
+  const std::string log =
+      std::string(::getenv("TEST_TMPDIR")) + "/strace." + std::to_string(requests);
+  Process server(
+      {"/usr/bin/strace", "-f", "-c", "-o", log, runfile("examples/echo_server"), "--threads=1"});
   EXPECT_TRUE(server.wait_for_output("\n")) << server.err();
-  const auto port = static_cast<uint16_t>(std::stoi(server.out().substr(server.out().rfind(':') + 1)));
+  const auto port =
+      static_cast<uint16_t>(std::stoi(server.out().substr(server.out().rfind(':') + 1)));
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   const absl::StatusOr<SocketAddress> address = SocketAddress::parse("127.0.0.1", port);
   EXPECT_EQ(::connect(fd, address->data(), address->size()), 0);
@@ -52,8 +56,8 @@ uint64_t calls_with_requests(int requests) {
   ::close(fd);
   server.signal(SIGTERM);  // strace hands it on
   // strace ignores SIGTERM itself; the program is its only child.
-  std::ifstream children("/proc/" + std::to_string(server.pid()) + "/task/" + std::to_string(server.pid()) +
-                         "/children");
+  std::ifstream children("/proc/" + std::to_string(server.pid()) + "/task/" +
+                         std::to_string(server.pid()) + "/children");
   pid_t child;
   if (children >> child) ::kill(child, SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();

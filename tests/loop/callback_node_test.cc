@@ -70,7 +70,8 @@ TEST(NodeArena, NodesAreAlignedAndDistinct) {
   EXPECT_EQ(begins.size(), nodes.size());
   for (size_t i = 0; i < nodes.size(); ++i) {
     const size_t bytes = 1 + i % NodeArena::kMaxNodeBytes;
-    for (size_t b = 0; b < bytes; ++b) ASSERT_EQ(static_cast<char*>(nodes[i])[b], static_cast<char>(i));
+    for (size_t b = 0; b < bytes; ++b)
+      ASSERT_EQ(static_cast<char*>(nodes[i])[b], static_cast<char>(i));
   }
   for (void* node : nodes) NodeArena::release_one(node);
 }
@@ -186,9 +187,9 @@ class CallbackNodeTest : public ::testing::Test {
 };
 
 TEST_F(CallbackNodeTest, RunsOnceAndDestroys) {
-  CallbackNode* node = new_arena_node(CallSite(), [&, n = OnDestroy([&] { seen_.push_back("destroyed"); })] {
-    seen_.push_back("ran");
-  });
+  CallbackNode* node = new_arena_node(
+      CallSite(),
+      [&, n = OnDestroy([&] { seen_.push_back("destroyed"); })] { seen_.push_back("ran"); });
   EXPECT_TRUE(seen_.empty());
   run(node);
   EXPECT_THAT(seen_, ElementsAre("ran", "destroyed"));
@@ -202,9 +203,9 @@ TEST_F(CallbackNodeTest, DestroysUnrun) {
 }
 
 TEST_F(CallbackNodeTest, DestroysACallableThatThrows) {
-  CallbackNode* node = new_arena_node(CallSite(), [n = OnDestroy([&] { seen_.push_back("destroyed"); })] {
-    throw std::runtime_error("x");
-  });
+  CallbackNode* node = new_arena_node(
+      CallSite(),
+      [n = OnDestroy([&] { seen_.push_back("destroyed"); })] { throw std::runtime_error("x"); });
   EXPECT_THROW(node->run_and_destroy(), std::runtime_error);
   EXPECT_THAT(seen_, ElementsAre("destroyed"));
   free(node);
@@ -263,10 +264,13 @@ TEST_F(CallbackNodeTest, AConstructorThatThrowsLeavesNothingBehind) {
 
 TEST_F(CallbackNodeTest, BindsArgumentsAsStdThreadDoes) {
   int target = 0;
-  run(new_arena_node(CallSite(), [&](std::unique_ptr<int> p, std::string&& s) { target = *p + static_cast<int>(s.size()); },
-                     std::make_unique<int>(2), "abc"));
+  run(new_arena_node(
+      CallSite(),
+      [&](std::unique_ptr<int> p, std::string&& s) { target = *p + static_cast<int>(s.size()); },
+      std::make_unique<int>(2), "abc"));
   EXPECT_EQ(target, 5);
-  run(new_arena_node(CallSite(), [](int& i) { i = 9; }, std::ref(target)));
+  run(new_arena_node(
+      CallSite(), [](int& i) { i = 9; }, std::ref(target)));
   EXPECT_EQ(target, 9);
 }
 

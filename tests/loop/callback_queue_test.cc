@@ -20,8 +20,8 @@ namespace gyre::internal {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using testing::Event;
+using ::testing::IsEmpty;
 using testing::OnDestroy;
 
 class CountingWaker final : public Waker {
@@ -191,8 +191,8 @@ TEST_F(CallbackQueueTest, ARefusedPostDestroysTheCallable) {
 }
 
 TEST_F(CallbackQueueTest, CloseWaitsForTheWakeUpThatAProducerOwes) {
-  // Guards the waker, which the loop destroys after close: the producer that ended the last sleep may
-  // be about to write its wake-up.
+  // Guards the waker, which the loop destroys after close: the producer that ended the last sleep
+  // may be about to write its wake-up.
   class SlowWaker final : public Waker {
    public:
     void wake() noexcept override {
@@ -266,7 +266,9 @@ TEST_F(CallbackQueueTest, AClosedQueueRefusesSignals) {
 TEST_F(CallbackQueueTest, ABoundedPostIsRefusedAtTheLimitAndTheCallableStays) {
   const auto owner = std::make_unique<CallbackQueue>(waker_, /*limit=*/2);
   CallbackQueue& queue = *owner;
-  auto callable = [text = std::string("kept where it is, since it is long")] { static_cast<void>(text); };
+  auto callable = [text = std::string("kept where it is, since it is long")] {
+    static_cast<void>(text);
+  };
   EXPECT_TRUE(queue.try_post(CallSite(), [] {}));
   EXPECT_TRUE(queue.post(CallSite(), [] {})) << "an ordinary post does not count";
   EXPECT_TRUE(queue.try_post(CallSite(), [] {}));

@@ -23,9 +23,9 @@
 namespace gyre::testing {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
 
 // ---- Without a loop
 
@@ -236,13 +236,14 @@ TEST_P(IOLoopFutures, AddFutureGivesTheExceptionToTheCallback) {
 
 TEST_P(IOLoopFutures, APromiseMayOutliveTheLoopAndASetValueHarmsNothing) {
   Promise<int> added, awaited, run;
-  loop_->add_future(added.get_future(), [&, n = OnDestroy([&] { seen_.push_back("destroyed"); })](Future<int>) {
-    seen_.push_back("called");
-  });
-  loop_->spawn_callback([&](Future<int> future) -> Task<> {
-    co_await future;
-    seen_.push_back("resumed");
-  }, awaited.get_future());
+  loop_->add_future(added.get_future(), [&, n = OnDestroy([&] { seen_.push_back("destroyed"); })](
+                                            Future<int>) { seen_.push_back("called"); });
+  loop_->spawn_callback(
+      [&](Future<int> future) -> Task<> {
+        co_await future;
+        seen_.push_back("resumed");
+      },
+      awaited.get_future());
   EXPECT_FALSE(loop_->run_sync([&] { return run.get_future(); }, milliseconds(1)).ok());
   run_turns(2);
   loop_.reset();
@@ -258,11 +259,14 @@ TEST_P(IOLoopFutures, AValueThatRacesTheCloseHarmsNothing) {
     std::unique_ptr<IOLoop> loop = make_loop();
     std::atomic<int> destroyed{0}, called{0};
     Promise<int> added, awaited;
-    loop->add_future(added.get_future(), [&, n = OnDestroy([&] { ++destroyed; })](Future<int>) { ++called; });
-    loop->spawn_callback([&](Future<int> future, OnDestroy) -> Task<> {
-      co_await future;
-      ++called;
-    }, awaited.get_future(), OnDestroy([&] { ++destroyed; }));
+    loop->add_future(added.get_future(),
+                     [&, n = OnDestroy([&] { ++destroyed; })](Future<int>) { ++called; });
+    loop->spawn_callback(
+        [&](Future<int> future, OnDestroy) -> Task<> {
+          co_await future;
+          ++called;
+        },
+        awaited.get_future(), OnDestroy([&] { ++destroyed; }));
     run_turns(*loop, 1);
     std::thread setter([&] {
       added.set_value(1);
@@ -280,10 +284,12 @@ TEST_P(IOLoopFutures, AnAwaiterResumesOnTheLoopFromWhichItAwaited) {
   LoopInThread thread(*other);
   Promise<int> promise;
   other->add_callback([&] { promise.set_value(1); });
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_EQ(co_await promise.get_future(), 1);
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_EQ(co_await promise.get_future(), 1);
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                  })
+                  .ok());
 }
 
 // ---- Executors
@@ -291,66 +297,82 @@ TEST_P(IOLoopFutures, AnAwaiterResumesOnTheLoopFromWhichItAwaited) {
 TEST_P(IOLoopFutures, RunInExecutorRunsOffTheLoopAndCompletesOnIt) {
   std::thread::id worker;
   EXPECT_EQ(*loop_->run_sync([&]() -> Task<int> {
-              const int value = co_await loop_->run_in_executor([&] {
-                worker = std::this_thread::get_id();
-                return 42;
-              });
-              EXPECT_TRUE(loop_->in_loop_thread());
-              co_return value;
-            }), 42);
+    const int value = co_await loop_->run_in_executor([&] {
+      worker = std::this_thread::get_id();
+      return 42;
+    });
+    EXPECT_TRUE(loop_->in_loop_thread());
+    co_return value;
+  }),
+            42);
   EXPECT_NE(worker, std::this_thread::get_id());
   EXPECT_NE(worker, std::thread::id());
 }
 
 TEST_P(IOLoopFutures, RunInExecutorTakesVoidAndMoveOnlyWorkAndGivesExceptions) {
   bool ran = false;
-  EXPECT_TRUE(loop_->run_sync([&] { return loop_->run_in_executor([&, p = std::make_unique<int>(1)] { ran = *p == 1; }); }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&] {
+                    return loop_->run_in_executor(
+                        [&, p = std::make_unique<int>(1)] { ran = *p == 1; });
+                  })
+                  .ok());
   EXPECT_TRUE(ran);
-  EXPECT_THROW(static_cast<void>(loop_->run_sync([&] {
-                 return loop_->run_in_executor([]() -> int { throw std::runtime_error("at work"); });
-               })), std::runtime_error);
-  EXPECT_EQ(**loop_->run_sync([&] { return loop_->run_in_executor([] { return std::make_unique<int>(8); }); }), 8);
+  EXPECT_THROW(
+      static_cast<void>(loop_->run_sync([&] {
+        return loop_->run_in_executor([]() -> int { throw std::runtime_error("at work"); });
+      })),
+      std::runtime_error);
+  EXPECT_EQ(**loop_->run_sync(
+                [&] { return loop_->run_in_executor([] { return std::make_unique<int>(8); }); }),
+            8);
 }
 
 TEST_P(IOLoopFutures, TheDefaultExecutorRunsAtLeastFourAtOnce) {
-  // Guards against work that waits for other work: four that wait for each other have to come together.
+  // Guards against work that waits for other work: four that wait for each other have to come
+  // together.
   Event arrived;
   std::atomic<int> together{0};
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     std::vector<Future<void>> work;
-                     for (int i = 0; i < 4; ++i) {
-                       work.push_back(loop_->run_in_executor([&] {
-                         arrived.set();
-                         if (arrived.wait(4)) ++together;
-                       }));
-                     }
-                     for (Future<void>& future : work) co_await future;
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    std::vector<Future<void>> work;
+                    for (int i = 0; i < 4; ++i) {
+                      work.push_back(loop_->run_in_executor([&] {
+                        arrived.set();
+                        if (arrived.wait(4)) ++together;
+                      }));
+                    }
+                    for (Future<void>& future : work) co_await future;
+                  })
+                  .ok());
   EXPECT_EQ(together, 4);
 }
 
 TEST_P(IOLoopFutures, TheDefaultExecutorIsBounded) {
   std::mutex mutex;
   std::set<std::thread::id> workers;
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     std::vector<Future<void>> work;
-                     for (int i = 0; i < 200; ++i) {
-                       work.push_back(loop_->run_in_executor([&] {
-                         std::lock_guard<std::mutex> lock(mutex);
-                         workers.insert(std::this_thread::get_id());
-                       }));
-                     }
-                     for (Future<void>& future : work) co_await future;
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    std::vector<Future<void>> work;
+                    for (int i = 0; i < 200; ++i) {
+                      work.push_back(loop_->run_in_executor([&] {
+                        std::lock_guard<std::mutex> lock(mutex);
+                        workers.insert(std::this_thread::get_id());
+                      }));
+                    }
+                    for (Future<void>& future : work) co_await future;
+                  })
+                  .ok());
   EXPECT_LE(workers.size(), std::max(4u, std::thread::hardware_concurrency()));
 }
 
 TEST_P(IOLoopFutures, WorkMayAskForMoreWorkFromTheExecutor) {
   EXPECT_EQ(*loop_->run_sync([&]() -> Task<int> {
-              Future<int> inner;
-              co_await loop_->run_in_executor([&] { inner = loop_->run_in_executor([] { return 5; }); });
-              co_return co_await inner;
-            }), 5);
+    Future<int> inner;
+    co_await loop_->run_in_executor([&] { inner = loop_->run_in_executor([] { return 5; }); });
+    co_return co_await inner;
+  }),
+            5);
 }
 
 class CountingExecutor final : public Executor {
@@ -385,10 +407,11 @@ TEST_P(IOLoopFutures, WhereTheExecutorRefusesTheFutureThrows) {
   CountingExecutor executor(/*accepts=*/false);
   loop_->set_default_executor(&executor);
   bool destroyed = false;
-  Future<int> future = loop_->run_in_executor([&, n = OnDestroy([&] { destroyed = true; })]() -> int {
-    ADD_FAILURE() << "it was refused";
-    return 1;
-  });
+  Future<int> future =
+      loop_->run_in_executor([&, n = OnDestroy([&] { destroyed = true; })]() -> int {
+        ADD_FAILURE() << "it was refused";
+        return 1;
+      });
   EXPECT_TRUE(destroyed);
   EXPECT_TRUE(future.done());
   EXPECT_ANY_THROW(future.get());

@@ -22,10 +22,10 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using std::chrono::hours;
 using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using Names = std::vector<std::string>;
 
 class IOLoopCallbacks : public LoopTest {
@@ -33,7 +33,9 @@ class IOLoopCallbacks : public LoopTest {
   // Calls `handler` in every poll: an fd that is always ready.
   void on_every_poll(IOLoop& loop, std::function<void()> handler) {
     write_all(ready_.b.get(), "x");
-    ASSERT_TRUE(loop.add_handler(ready_.a.get(), [handler](int, uint32_t) { handler(); }, IOLoop::READ).ok());
+    ASSERT_TRUE(loop.add_handler(
+                        ready_.a.get(), [handler](int, uint32_t) { handler(); }, IOLoop::READ)
+                    .ok());
   }
 
   FdPair ready_ = pipe_pair();
@@ -103,7 +105,8 @@ TEST_P(IOLoopCallbacks, RunBeforeTheTimeoutsThatAreDueAndThoseBeforeTheHandlers)
 }
 
 TEST_P(IOLoopCallbacks, KeepTheOrderOfArrivalOverAllThreads) {
-  // Guards the loop thread's own short way into the queue: it must not overtake another thread's post.
+  // Guards the loop thread's own short way into the queue: it must not overtake another thread's
+  // post.
   auto post_elsewhere = [&](std::string name) {
     std::thread([&] { loop_->add_callback([&, name] { seen_.push_back(name); }); }).join();
   };
@@ -117,7 +120,8 @@ TEST_P(IOLoopCallbacks, KeepTheOrderOfArrivalOverAllThreads) {
     loop_->add_callback([&] { loop_->stop(); });
   });
   run();
-  EXPECT_THAT(seen_, ElementsAre("remote 1", "local 1", "local 2", "remote 2", "remote 3", "signal"));
+  EXPECT_THAT(seen_,
+              ElementsAre("remote 1", "local 1", "local 2", "remote 2", "remote 3", "signal"));
 }
 
 TEST_P(IOLoopCallbacks, OfManyThreadsEachRunOnceOnTheLoopsThreadInTheirThreadsOrder) {
@@ -248,7 +252,8 @@ TEST_P(IOLoopCallbacks, FastOnesInFrontDoNotHideSlowOnesFromTheTimeSlice) {
     if (ran_before_io < 0) ran_before_io = ran;
   });
   for (int i = 0; i < 5000; ++i) {
-    loop->add_callback([&] { clock.advance(++ran > 1000 ? milliseconds(1) : std::chrono::microseconds(1)); });
+    loop->add_callback(
+        [&] { clock.advance(++ran > 1000 ? milliseconds(1) : std::chrono::microseconds(1)); });
   }
   loop->add_callback([&] { loop->stop(); });
   run(*loop);
@@ -379,8 +384,9 @@ TEST_P(IOLoopCallbacks, GetTheirArgumentsDecayedAndAsRvalues) {
   int lvalue = 1;
   const std::string text = "copied";
   char array[] = "array";
-  loop_->add_callback([&](std::unique_ptr<int> owned) { seen_.push_back("owned " + std::to_string(*owned)); },
-                      std::make_unique<int>(7));
+  loop_->add_callback(
+      [&](std::unique_ptr<int> owned) { seen_.push_back("owned " + std::to_string(*owned)); },
+      std::make_unique<int>(7));
   loop_->add_callback([&](std::string&& s) { seen_.push_back(s); }, text);
   loop_->add_callback([&](const char* s) { seen_.push_back(s); }, array);
   loop_->add_callback([](int& i) { i = 2; }, std::ref(lvalue));
@@ -391,7 +397,9 @@ TEST_P(IOLoopCallbacks, GetTheirArgumentsDecayedAndAsRvalues) {
 }
 
 template <class F, class... A>
-concept AddCallbackCompiles = requires(IOLoop& loop, F f, A... a) { loop.add_callback(f, a...); };
+concept AddCallbackCompiles = requires(IOLoop& loop, F f, A... a) {
+  loop.add_callback(f, a...);
+};
 
 TEST_P(IOLoopCallbacks, ThatCannotBeCalledWithRvaluesOrReturnATaskDoNotCompile) {
   static_assert(!AddCallbackCompiles<void (*)(int&), int>, "an argument is passed as an rvalue");
@@ -471,7 +479,9 @@ TEST_P(IOLoopCallbacks, AreDestroyedOnTheLoopsThreadRightAfterTheyRan) {
 }
 
 TEST_P(IOLoopCallbacks, LargeOnesAndArgumentsAreDestroyedRightAfterTheyRanToo) {
-  auto notice = [&](const char* what) { return OnDestroy([this, what] { seen_.push_back(what); }); };
+  auto notice = [&](const char* what) {
+    return OnDestroy([this, what] { seen_.push_back(what); });
+  };
   loop_->add_callback([&, large = std::array<char, 500>(), n = notice("large destroyed")] {});
   loop_->add_callback([](const OnDestroy&) {}, notice("argument destroyed"));
   loop_->add_callback([&] { seen_.push_back("next"); });
@@ -523,14 +533,18 @@ TEST_P(IOLoopCallbacks, BoundedPostsAreRefusedAtTheLimitAndTakenAgainOnceOthersR
   options.time_slice = hours(1);
   std::unique_ptr<IOLoop> loop = make_loop(std::move(options));
   auto work = std::make_unique<int>(5);
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(loop->try_add_callback([&] { seen_.push_back("bounded"); }));
-  auto refused = [&, owned = std::move(work)] { seen_.push_back("refused " + std::to_string(*owned)); };
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(loop->try_add_callback([&] { seen_.push_back("bounded"); }));
+  auto refused = [&, owned = std::move(work)] {
+    seen_.push_back("refused " + std::to_string(*owned));
+  };
   EXPECT_FALSE(loop->try_add_callback(std::move(refused)));
   EXPECT_TRUE(loop->add_callback([] {})) << "ordinary posts have no limit";
   run_turns(*loop, 1);
   EXPECT_THAT(seen_, ElementsAre("bounded", "bounded", "bounded"));
   EXPECT_TRUE(loop->try_add_callback(std::move(refused))) << "it was not moved from";
-  EXPECT_TRUE(loop->try_add_callback([&](std::string s) { seen_.push_back(s); }, "with an argument"));
+  EXPECT_TRUE(
+      loop->try_add_callback([&](std::string s) { seen_.push_back(s); }, "with an argument"));
   run_turns(*loop, 1);
   EXPECT_EQ(seen_.size(), 5u);
   EXPECT_EQ(seen_[3], "refused 5");

@@ -1,4 +1,5 @@
-// The conformance of every backend: exceptions out of user code, and what is said of slow callbacks.
+// The conformance of every backend: exceptions out of user code, and what is said of slow
+// callbacks.
 
 #include <functional>
 #include <memory>
@@ -17,14 +18,15 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using std::chrono::milliseconds;
+using ::testing::ElementsAre;
 
 class IOLoopExceptions : public LoopTest {
  protected:
   // Keeps what callbacks throw, as text.
   void keep_errors() {
-    loop_->set_exception_handler([this](std::exception_ptr error) { errors_.push_back(text_of(error)); });
+    loop_->set_exception_handler(
+        [this](std::exception_ptr error) { errors_.push_back(text_of(error)); });
   }
   static std::string text_of(const std::exception_ptr& error) {
     try {
@@ -72,7 +74,10 @@ TEST_P(IOLoopExceptions, OutOfAHandlerLeavesItRegisteredAndTheOthersOfTheBatchRu
   write_all(x.b.get(), "x");
   write_all(y.b.get(), "y");
   for (const FdPair* pair : {&x, &y}) {
-    ASSERT_TRUE(loop_->add_handler(pair->a.get(), [](int, uint32_t) { throw_error("handler"); }, IOLoop::READ).ok());
+    ASSERT_TRUE(loop_
+                    ->add_handler(
+                        pair->a.get(), [](int, uint32_t) { throw_error("handler"); }, IOLoop::READ)
+                    .ok());
   }
   run_turns(2);
   EXPECT_THAT(errors_, ElementsAre("handler", "handler", "handler", "handler"));
@@ -84,19 +89,27 @@ TEST_P(IOLoopExceptions, OutOfAHandlerThatRemovedItselfIsReportedToo) {
   keep_errors();
   FdPair pair = socket_pair();
   write_all(pair.b.get(), "x");
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [&](int fd, uint32_t) {
-                     EXPECT_TRUE(loop_->remove_handler(fd).ok());
-                     throw_error("removed");
-                   }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&](int fd, uint32_t) {
+                        EXPECT_TRUE(loop_->remove_handler(fd).ok());
+                        throw_error("removed");
+                      },
+                      IOLoop::READ)
+                  .ok());
   run_turns(2);
   EXPECT_THAT(errors_, ElementsAre("removed"));
 }
 
 TEST_P(IOLoopExceptions, ACallbackThatThrowsIsDestroyedRightAway) {
   keep_errors();
-  loop_->add_callback([n = OnDestroy([&] { seen_.push_back("callback destroyed"); })] { throw_error("x"); });
+  loop_->add_callback(
+      [n = OnDestroy([&] { seen_.push_back("callback destroyed"); })] { throw_error("x"); });
   loop_->add_callback([&] { seen_.push_back("next"); });
-  loop_->call_later(milliseconds(0), [n = OnDestroy([&] { seen_.push_back("timeout destroyed"); })] { throw_error("x"); });
+  loop_->call_later(
+      milliseconds(0),
+      [n = OnDestroy([&] { seen_.push_back("timeout destroyed"); })] { throw_error("x"); });
   run_turns(1);
   EXPECT_THAT(seen_, ElementsAre("callback destroyed", "next", "timeout destroyed"));
 }
@@ -182,10 +195,15 @@ TEST_P(IOLoopBlockingLog, TellsOfEachSlowCallbackTimeoutAndHandlerWithTheLoopsNa
   loop_->add_callback([&] { clock_.advance(milliseconds(19)); });
   loop_->call_later(milliseconds(0), [&] { block(); });
   write_all(ready_.b.get(), "x");
-  ASSERT_TRUE(loop_->add_handler(ready_.a.get(), [&](int fd, uint32_t) {
-                     read_available(fd);
-                     block();
-                   }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      ready_.a.get(),
+                      [&](int fd, uint32_t) {
+                        read_available(fd);
+                        block();
+                      },
+                      IOLoop::READ)
+                  .ok());
   run_turns(2);
   EXPECT_EQ(log_.count("25.000 ms"), 3);
   EXPECT_EQ(log_.count("19.000 ms"), 0);

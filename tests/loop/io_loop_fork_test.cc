@@ -32,7 +32,9 @@ int in_child(const std::function<int()>& body) {
   return WEXITSTATUS(status);
 }
 
-bool refused(const absl::Status& status) { return status.code() == absl::StatusCode::kFailedPrecondition; }
+bool refused(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kFailedPrecondition;
+}
 
 class IOLoopFork : public LoopTest {
  protected:
@@ -43,7 +45,9 @@ class IOLoopFork : public LoopTest {
     if (loop_->add_callback_from_signal([] {})) return 3;
     if (loop_->spawn_callback([]() -> Task<> { co_return; })) return 4;
     if (loop_->call_later(milliseconds(0), [] {})) return 5;
-    if (!refused(loop_->add_handler(fd, [](int, uint32_t) {}, IOLoop::READ))) return 6;
+    if (!refused(loop_->add_handler(
+            fd, [](int, uint32_t) {}, IOLoop::READ)))
+      return 6;
     if (!refused(loop_->update_handler(watched_.a.get(), IOLoop::NONE))) return 7;
     if (!refused(loop_->remove_handler(watched_.a.get()))) return 8;
     if (!refused(loop_->run_sync([] {}))) return 9;
@@ -58,17 +62,23 @@ GYRE_FOR_EACH_BACKEND(IOLoopFork);
 TEST_P(IOLoopFork, AChildIsRefusedWhateverItTriesAndTheParentGoesOn) {
   // Guards the kernel's set of watched fds, which the child shares: it must not change it.
   int calls = 0;
-  ASSERT_TRUE(loop_->add_handler(watched_.a.get(), [&](int fd, uint32_t) {
-                     ++calls;
-                     read_available(fd);
-                   }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      watched_.a.get(),
+                      [&](int fd, uint32_t) {
+                        ++calls;
+                        read_available(fd);
+                      },
+                      IOLoop::READ)
+                  .ok());
   loop_->add_callback([&] { ++calls; });
   FdPair other = socket_pair();
   EXPECT_EQ(in_child([&] {
               const int failed = use_in_child(other.a.get());
               loop_.release();  // destroying it is another test
               return failed;
-            }), 0);
+            }),
+            0);
   write_all(watched_.b.get(), "x");
   run_turns(1);
   EXPECT_EQ(calls, 2);
@@ -76,17 +86,22 @@ TEST_P(IOLoopFork, AChildIsRefusedWhateverItTriesAndTheParentGoesOn) {
 
 TEST_P(IOLoopFork, AChildMayDestroyTheParentsLoopAndTheParentGoesOn) {
   int calls = 0;
-  ASSERT_TRUE(loop_->add_handler(watched_.a.get(), [&](int, uint32_t) { ++calls; }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      watched_.a.get(), [&](int, uint32_t) { ++calls; }, IOLoop::READ)
+                  .ok());
   loop_->call_later(milliseconds(0), [&] { ++calls; });
   EXPECT_EQ(in_child([&] {
               loop_.reset();
               return IOLoop::current(false) == nullptr ? 0 : 1;
-            }), 0);
+            }),
+            0);
   EXPECT_EQ(in_child([&] {
               if (!loop_->close().ok()) return 1;
               loop_.reset();
               return 0;
-            }), 0);
+            }),
+            0);
   write_all(watched_.b.get(), "x");
   run_turns(1);
   EXPECT_EQ(calls, 2);
@@ -117,7 +132,8 @@ TEST_P(IOLoopFork, AChildMayMakeALoopOfItsOwn) {
               if (!loop->start().ok()) return 2;
               loop_.release();
               return fired ? 0 : 3;
-            }), 0);
+            }),
+            0);
 }
 
 }  // namespace

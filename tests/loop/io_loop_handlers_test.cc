@@ -23,12 +23,12 @@
 namespace gyre::testing {
 namespace {
 
+using absl::StatusCode;
+using std::chrono::milliseconds;
 using ::testing::AnyOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
-using absl::StatusCode;
 
 constexpr uint32_t NONE = IOLoop::NONE;
 constexpr uint32_t READ = IOLoop::READ;
@@ -39,8 +39,8 @@ class IOLoopHandlers : public LoopTest {
  protected:
   // Notes what `fd` is told.
   void watch(int fd, uint32_t interest) {
-    const absl::Status status =
-        loop_->add_handler(fd, [this](int f, uint32_t events) { events_[f].push_back(events); }, interest);
+    const absl::Status status = loop_->add_handler(
+        fd, [this](int f, uint32_t events) { events_[f].push_back(events); }, interest);
     ASSERT_TRUE(status.ok()) << status;
   }
   // The one call that `fd` got since the last time.
@@ -78,7 +78,8 @@ TEST_P(IOLoopHandlers, AnFdTakesOneHandlerAndTheFirstStays) {
   watch(pair.a.get(), READ);
   bool destroyed = false;
   const absl::Status status = loop_->add_handler(
-      pair.a.get(), [n = OnDestroy([&] { destroyed = true; })](int, uint32_t) { ADD_FAILURE(); }, WRITE);
+      pair.a.get(), [n = OnDestroy([&] { destroyed = true; })](int, uint32_t) { ADD_FAILURE(); },
+      WRITE);
   EXPECT_EQ(status.code(), StatusCode::kAlreadyExists) << status;
   EXPECT_TRUE(destroyed) << "a refused add_handler destroys its handler";
   run_turns(2);
@@ -118,7 +119,8 @@ TEST_P(IOLoopHandlers, ARegularFileIsRefusedOrAlwaysReady) {
   std::FILE* file = std::tmpfile();
   ASSERT_NE(file, nullptr);
   int calls = 0;
-  const absl::Status status = loop_->add_handler(fileno(file), [&](int, uint32_t) { ++calls; }, READ);
+  const absl::Status status = loop_->add_handler(
+      fileno(file), [&](int, uint32_t) { ++calls; }, READ);
   run_turns(2);
   if (status.ok()) {
     EXPECT_EQ(calls, 2);
@@ -141,7 +143,9 @@ TEST_P(IOLoopHandlers, AnFdPastFdSetSizeWorksOrIsRefused) {
     ASSERT_EQ(high.get(), number);
     bool destroyed = false;
     const absl::Status status = loop_->add_handler(
-        number, [this, n = OnDestroy([&] { destroyed = true; })](int fd, uint32_t e) { events_[fd].push_back(e); },
+        number, [this, n = OnDestroy([&] {
+                         destroyed = true;
+                       })](int fd, uint32_t e) { events_[fd].push_back(e); },
         READ);
     if (status.ok()) {
       run_turns(1);
@@ -159,7 +163,11 @@ TEST_P(IOLoopHandlers, AnFdPastFdSetSizeWorksOrIsRefused) {
 
 TEST_P(IOLoopHandlers, UnknownEventsAreRefusedAndErrorIsAllowed) {
   FdPair pair = socket_pair();
-  EXPECT_EQ(loop_->add_handler(pair.a.get(), [](int, uint32_t) {}, 0x100).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(loop_
+                ->add_handler(
+                    pair.a.get(), [](int, uint32_t) {}, 0x100)
+                .code(),
+            StatusCode::kInvalidArgument);
   watch(pair.a.get(), READ | ERROR);
   EXPECT_EQ(loop_->update_handler(pair.a.get(), READ | 0x100).code(), StatusCode::kInvalidArgument);
   write_all(pair.b.get(), "x");
@@ -179,8 +187,12 @@ TEST_P(IOLoopHandlers, AClosedLoopRefusesThem) {
   watch(pair.a.get(), READ);
   ASSERT_TRUE(loop_->close().ok());
   bool destroyed = false;
-  EXPECT_EQ(loop_->add_handler(pair.b.get(), [n = OnDestroy([&] { destroyed = true; })](int, uint32_t) {}, READ).code(),
-            StatusCode::kFailedPrecondition);
+  EXPECT_EQ(
+      loop_
+          ->add_handler(
+              pair.b.get(), [n = OnDestroy([&] { destroyed = true; })](int, uint32_t) {}, READ)
+          .code(),
+      StatusCode::kFailedPrecondition);
   EXPECT_TRUE(destroyed);
   EXPECT_EQ(loop_->update_handler(pair.a.get(), WRITE).code(), StatusCode::kFailedPrecondition);
   EXPECT_EQ(loop_->remove_handler(pair.a.get()).code(), StatusCode::kFailedPrecondition);
@@ -192,13 +204,18 @@ TEST_P(IOLoopHandlers, AreLevelTriggered) {
   FdPair pair = socket_pair();
   write_all(pair.b.get(), "abc");
   std::string got;
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [&](int fd, uint32_t events) {
-                     EXPECT_EQ(events, READ);
-                     char c;
-                     ASSERT_EQ(::read(fd, &c, 1), 1);
-                     got += c;
-                     if (got.size() == 3) loop_->stop();
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&](int fd, uint32_t events) {
+                        EXPECT_EQ(events, READ);
+                        char c;
+                        ASSERT_EQ(::read(fd, &c, 1), 1);
+                        got += c;
+                        if (got.size() == 3) loop_->stop();
+                      },
+                      READ)
+                  .ok());
   run();
   EXPECT_EQ(got, "abc");
   EXPECT_LT(iterations_at_rest(), 10u);
@@ -209,7 +226,9 @@ TEST_P(IOLoopHandlers, GetReadAndWriteTogetherInOneCall) {
     FdPair pair = make();
     write_all(pair.b.get(), "x");
     watch(pair.a.get(), READ | WRITE);
-    run_until([&] { return !events_[pair.a.get()].empty() && events_[pair.a.get()].back() == (READ | WRITE); });
+    run_until([&] {
+      return !events_[pair.a.get()].empty() && events_[pair.a.get()].back() == (READ | WRITE);
+    });
     events_.clear();
     run_turns(1);
     EXPECT_EQ(only_call(pair.a.get()), READ | WRITE);
@@ -284,7 +303,8 @@ TEST_P(IOLoopHandlers, AReaderOfAClosedPeerIsToldOfTheEnd) {
     pair.b.reset();
     watch(pair.a.get(), READ);
     run_until([&] { return !events_[pair.a.get()].empty(); });
-    EXPECT_THAT(events_[pair.a.get()], Each(AnyOf(READ, READ | ERROR))) << "within the interest, plus ERROR";
+    EXPECT_THAT(events_[pair.a.get()], Each(AnyOf(READ, READ | ERROR)))
+        << "within the interest, plus ERROR";
     EXPECT_EQ(read_available(pair.a.get()), "last words") << "what was sent before is not lost";
     events_.clear();
     run_turns(1);
@@ -347,7 +367,8 @@ TEST_P(IOLoopHandlers, MoreReadyFdsThanOneWaitHoldsAllHaveTheirTurn) {
   constexpr int kFds = 700;
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-  if (limit.rlim_cur < kFds + 100) GTEST_SKIP() << "only " << limit.rlim_cur << " fds are allowed here";
+  if (limit.rlim_cur < kFds + 100)
+    GTEST_SKIP() << "only " << limit.rlim_cur << " fds are allowed here";
   FdPair pair = socket_pair();
   write_all(pair.b.get(), "x");
   std::vector<UniqueFd> copies;
@@ -400,7 +421,10 @@ TEST_P(IOLoopHandlers, AStaleEventOfAReusedFdIsDropped) {
     other.a.reset();
     ASSERT_EQ(::dup2(quiet.a.get(), number), number);
     other.a.reset(number);
-    ASSERT_TRUE(loop_->add_handler(number, [&](int, uint32_t) { ++stale_calls; }, READ).ok());
+    ASSERT_TRUE(loop_
+                    ->add_handler(
+                        number, [&](int, uint32_t) { ++stale_calls; }, READ)
+                    .ok());
   };
   ASSERT_TRUE(loop_->add_handler(x.a.get(), replace_the_other, READ).ok());
   ASSERT_TRUE(loop_->add_handler(y.a.get(), replace_the_other, READ).ok());
@@ -417,11 +441,19 @@ TEST_P(IOLoopHandlers, AHandlerMayReplaceItself) {
   write_all(pair.b.get(), "x");
   int second = 0;
   const std::string kept(100, 'k');
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [&, text = kept](int fd, uint32_t) {
-                     ASSERT_TRUE(loop_->remove_handler(fd).ok());
-                     ASSERT_TRUE(loop_->add_handler(fd, [&](int, uint32_t) { ++second; }, READ).ok());
-                     EXPECT_EQ(text, kept) << "destroyed while it runs";
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&, text = kept](int fd, uint32_t) {
+                        ASSERT_TRUE(loop_->remove_handler(fd).ok());
+                        ASSERT_TRUE(loop_
+                                        ->add_handler(
+                                            fd, [&](int, uint32_t) { ++second; }, READ)
+                                        .ok());
+                        EXPECT_EQ(text, kept) << "destroyed while it runs";
+                      },
+                      READ)
+                  .ok());
   run_turns(1);
   EXPECT_EQ(second, 0) << "not in the same batch";
   run_turns(1);
@@ -432,16 +464,26 @@ TEST_P(IOLoopHandlers, AHandlerMayCloseItsFdAndRegisterTheSameNumberAgain) {
   FdPair pair = socket_pair(), next = socket_pair();
   write_all(pair.b.get(), "x");
   int calls = 0;
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [&](int fd, uint32_t) {
-                     ASSERT_TRUE(loop_->remove_handler(fd).ok());
-                     pair.a.reset();
-                     ASSERT_EQ(::dup2(next.a.get(), fd), fd);
-                     pair.a.reset(fd);
-                     ASSERT_TRUE(loop_->add_handler(fd, [&](int f, uint32_t) {
-                                        ++calls;
-                                        read_available(f);
-                                      }, READ).ok());
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&](int fd, uint32_t) {
+                        ASSERT_TRUE(loop_->remove_handler(fd).ok());
+                        pair.a.reset();
+                        ASSERT_EQ(::dup2(next.a.get(), fd), fd);
+                        pair.a.reset(fd);
+                        ASSERT_TRUE(loop_
+                                        ->add_handler(
+                                            fd,
+                                            [&](int f, uint32_t) {
+                                              ++calls;
+                                              read_available(f);
+                                            },
+                                            READ)
+                                        .ok());
+                      },
+                      READ)
+                  .ok());
   run_turns(2);
   EXPECT_EQ(calls, 0);
   write_all(next.b.get(), "y");
@@ -488,15 +530,25 @@ TEST_P(IOLoopHandlers, AHandlerAddedInABatchIsNotCalledInIt) {
   write_all(x.b.get(), "x");
   write_all(y.b.get(), "y");
   std::vector<std::string> order;
-  ASSERT_TRUE(loop_->add_handler(x.a.get(), [&](int fd, uint32_t) {
-                     order.push_back("x");
-                     read_available(fd);
-                     loop_->add_callback([&] { order.push_back("callback"); });
-                     ASSERT_TRUE(loop_->add_handler(y.a.get(), [&](int f, uint32_t) {
-                                        order.push_back("y");
-                                        read_available(f);
-                                      }, READ).ok());
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      x.a.get(),
+                      [&](int fd, uint32_t) {
+                        order.push_back("x");
+                        read_available(fd);
+                        loop_->add_callback([&] { order.push_back("callback"); });
+                        ASSERT_TRUE(loop_
+                                        ->add_handler(
+                                            y.a.get(),
+                                            [&](int f, uint32_t) {
+                                              order.push_back("y");
+                                              read_available(f);
+                                            },
+                                            READ)
+                                        .ok());
+                      },
+                      READ)
+                  .ok());
   run_turns(2);
   EXPECT_THAT(order, ElementsAre("x", "callback", "y"));
 }
@@ -510,13 +562,18 @@ TEST_P(IOLoopHandlers, ManyThatRemoveAndCloseEachOtherInOneBatchAreEachDestroyed
     write_all(pairs[i].b.get(), "x");
   }
   for (int i = 0; i < kPairs; ++i) {
-    ASSERT_TRUE(loop_->add_handler(pairs[i].a.get(), [&, n = OnDestroy([&] { ++destroyed; })](int, uint32_t) {
-                       ++called;
-                       for (FdPair& pair : pairs) {
-                         EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok());
-                         pair.a.reset();
-                       }
-                     }, READ).ok());
+    ASSERT_TRUE(loop_
+                    ->add_handler(
+                        pairs[i].a.get(),
+                        [&, n = OnDestroy([&] { ++destroyed; })](int, uint32_t) {
+                          ++called;
+                          for (FdPair& pair : pairs) {
+                            EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok());
+                            pair.a.reset();
+                          }
+                        },
+                        READ)
+                    .ok());
   }
   run_turns(2);
   EXPECT_EQ(called, 1);
@@ -526,10 +583,16 @@ TEST_P(IOLoopHandlers, ManyThatRemoveAndCloseEachOtherInOneBatchAreEachDestroyed
 TEST_P(IOLoopHandlers, ARemovedHandlerIsDestroyedByTheNextIteration) {
   FdPair pair = socket_pair();
   std::vector<std::string> order;
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [n = OnDestroy([&] { order.push_back("destroyed"); })](int, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [n = OnDestroy([&] { order.push_back("destroyed"); })](int, uint32_t) {},
+                      READ)
+                  .ok());
   loop_->add_callback([&] {
     EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok());
-    loop_->add_callback([&] { loop_->add_callback([&] { order.push_back("after the next iteration"); }); });
+    loop_->add_callback(
+        [&] { loop_->add_callback([&] { order.push_back("after the next iteration"); }); });
   });
   run_turns(4);
   EXPECT_THAT(order, ElementsAre("destroyed", "after the next iteration"));
@@ -538,9 +601,13 @@ TEST_P(IOLoopHandlers, ARemovedHandlerIsDestroyedByTheNextIteration) {
 TEST_P(IOLoopHandlers, ADestructorMayRemoveAnotherHandler) {
   FdPair x = socket_pair(), y = socket_pair();
   watch(y.a.get(), READ);
-  ASSERT_TRUE(loop_->add_handler(x.a.get(), [n = OnDestroy([&] {
-                                               EXPECT_TRUE(loop_->remove_handler(y.a.get()).ok());
-                                             })](int, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      x.a.get(), [n = OnDestroy([&] {
+                                    EXPECT_TRUE(loop_->remove_handler(y.a.get()).ok());
+                                  })](int, uint32_t) {},
+                      READ)
+                  .ok());
   ASSERT_TRUE(loop_->remove_handler(x.a.get()).ok());
   run_turns(1);
   EXPECT_EQ(loop_->remove_handler(y.a.get()).code(), StatusCode::kNotFound);
@@ -553,7 +620,8 @@ TEST_P(IOLoopHandlers, MayChangeEverythingFromCallbacksAndTimeouts) {
   loop_->add_callback([&] { EXPECT_TRUE(loop_->update_handler(pair.a.get(), WRITE).ok()); });
   run_turns(1);
   EXPECT_EQ(only_call(pair.a.get()), WRITE);
-  loop_->call_later(milliseconds(0), [&] { EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok()); });
+  loop_->call_later(milliseconds(0),
+                    [&] { EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok()); });
   run_turns(1);
   EXPECT_THAT(events_[pair.a.get()], IsEmpty());
 }
@@ -587,10 +655,15 @@ TEST_P(IOLoopHandlers, AnFdThatAHandlerClosedWithoutRemovalNeitherSpinsNorStopsT
   write_all(pair.b.get(), "x");
   watch(other.a.get(), READ);
   int calls = 0;
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [&](int, uint32_t) {
-                     ++calls;
-                     pair.a.reset();
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&](int, uint32_t) {
+                        ++calls;
+                        pair.a.reset();
+                      },
+                      READ)
+                  .ok());
   EXPECT_LT(iterations_at_rest(), 10u);
   EXPECT_EQ(calls, 1);
   write_all(other.b.get(), "y");
@@ -658,11 +731,16 @@ TEST_P(IOLoopHandlers, AnObjectIsGivenBackToItsHandler) {
   auto object = std::make_shared<Object>(Object{std::move(pair.a)});
   std::shared_ptr<Object> given;
   uint32_t events = 0;
-  ASSERT_TRUE(loop_->add_handler(object, [&](std::shared_ptr<Object> o, uint32_t e) {
-                     given = std::move(o);
-                     events = e;
-                     read_available(given->fileno());
-                   }, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      object,
+                      [&](std::shared_ptr<Object> o, uint32_t e) {
+                        given = std::move(o);
+                        events = e;
+                        read_available(given->fileno());
+                      },
+                      READ)
+                  .ok());
   run_turns(2);
   EXPECT_EQ(given, object);
   EXPECT_EQ(events, READ);
@@ -678,7 +756,10 @@ TEST_P(IOLoopHandlers, AnObjectIsKeptAsLongAsItIsRegistered) {
   auto object = std::make_shared<Object>(Object{std::move(pair.a)});
   std::weak_ptr<Object> weak = object;
   const int fd = object->fileno();
-  ASSERT_TRUE(loop_->add_handler(std::move(object), [](const std::shared_ptr<Object>&, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      std::move(object), [](const std::shared_ptr<Object>&, uint32_t) {}, READ)
+                  .ok());
   EXPECT_FALSE(weak.expired());
   ASSERT_TRUE(loop_->remove_handler(fd).ok());
   run_turns(1);
@@ -690,10 +771,17 @@ TEST_P(IOLoopHandlers, AnObjectAndItsNumberAreOneRegistration) {
   auto object = std::make_shared<Object>(Object{std::move(pair.a)});
   auto handler = [](const std::shared_ptr<Object>&, uint32_t) {};
   ASSERT_TRUE(loop_->add_handler(object, handler, READ).ok());
-  EXPECT_EQ(loop_->add_handler(object->fileno(), [](int, uint32_t) {}, READ).code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(loop_
+                ->add_handler(
+                    object->fileno(), [](int, uint32_t) {}, READ)
+                .code(),
+            StatusCode::kAlreadyExists);
   EXPECT_EQ(loop_->add_handler(object, handler, READ).code(), StatusCode::kAlreadyExists);
   EXPECT_TRUE(loop_->remove_handler(object->fileno()).ok());
-  ASSERT_TRUE(loop_->add_handler(object->fileno(), [](int, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      object->fileno(), [](int, uint32_t) {}, READ)
+                  .ok());
   EXPECT_EQ(loop_->add_handler(object, handler, READ).code(), StatusCode::kAlreadyExists);
   EXPECT_TRUE(loop_->remove_handler(object).ok());
   EXPECT_EQ(object.use_count(), 1);
@@ -705,8 +793,17 @@ TEST_P(IOLoopHandlers, CloseWithoutAllFdsLeavesThemOpenAndDestroysTheHandlers) {
   FdPair x = socket_pair(), y = socket_pair();
   int destroyed = 0;
   auto object = std::make_shared<Object>(Object{std::move(y.a)});
-  ASSERT_TRUE(loop_->add_handler(x.a.get(), [n = OnDestroy([&] { ++destroyed; })](int, uint32_t) {}, READ).ok());
-  ASSERT_TRUE(loop_->add_handler(object, [n = OnDestroy([&] { ++destroyed; })](const std::shared_ptr<Object>&, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      x.a.get(), [n = OnDestroy([&] { ++destroyed; })](int, uint32_t) {}, READ)
+                  .ok());
+  ASSERT_TRUE(
+      loop_
+          ->add_handler(
+              object,
+              [n = OnDestroy([&] { ++destroyed; })](const std::shared_ptr<Object>&, uint32_t) {},
+              READ)
+          .ok());
   ASSERT_TRUE(loop_->close().ok());
   EXPECT_EQ(destroyed, 2);
   EXPECT_TRUE(is_open(x.a.get()));
@@ -728,8 +825,14 @@ TEST_P(IOLoopHandlers, CloseWithAllFdsClosesFdsAndCallsTheObjectsClose) {
   const int number = x.a.release();
   watch(number, READ);
   watch(removed.a.get(), READ);
-  ASSERT_TRUE(loop_->add_handler(object, [](const std::shared_ptr<Object>&, uint32_t) {}, READ).ok());
-  ASSERT_TRUE(loop_->add_handler(plain, [](const std::shared_ptr<ObjectWithoutClose>&, uint32_t) {}, READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      object, [](const std::shared_ptr<Object>&, uint32_t) {}, READ)
+                  .ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      plain, [](const std::shared_ptr<ObjectWithoutClose>&, uint32_t) {}, READ)
+                  .ok());
   ASSERT_TRUE(loop_->remove_handler(removed.a.get()).ok());
   ASSERT_TRUE(loop_->close(/*all_fds=*/true).ok());
   EXPECT_FALSE(is_open(number));
@@ -758,7 +861,9 @@ TEST_P(IOLoopHandlers, NoFdIsLeaked) {
   for (int i = 0; i < 20; ++i) {
     std::unique_ptr<IOLoop> loop = make_loop();
     FdPair pair = socket_pair();
-    ASSERT_TRUE(loop->add_handler(pair.a.get(), [](int, uint32_t) {}, READ).ok());
+    ASSERT_TRUE(loop->add_handler(
+                        pair.a.get(), [](int, uint32_t) {}, READ)
+                    .ok());
     run_turns(*loop, 1);
     if (i % 2 == 0) {
       ASSERT_TRUE(loop->close().ok());

@@ -17,10 +17,10 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
+using ::testing::ElementsAre;
 
 class IOLoopIteration : public ::testing::Test {
  protected:
@@ -103,7 +103,8 @@ TEST_F(IOLoopIteration, AWakeUpThatComesLateDisturbsNothing) {
   // Guards the sleep that an event ended before the wake-up was seen.
   int polls = 0;
   kernel_.during_wait = [&](auto&, int&) {
-    if (++polls == 1) std::thread([&] { loop_->add_callback([&] { seen_.push_back("posted"); }); }).join();
+    if (++polls == 1)
+      std::thread([&] { loop_->add_callback([&] { seen_.push_back("posted"); }); }).join();
     if (polls == 2) ++kernel_.wakes;  // seen again
   };
   loop_->call_later(hours(1), [&] { loop_->stop(); });
@@ -128,14 +129,20 @@ TEST_F(IOLoopIteration, AWaitThatReturnsEarlyWithNothingFiresNothing) {
 }
 
 TEST_F(IOLoopIteration, EventsForWhatIsNotRegisteredAreDropped) {
-  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t) { seen_.push_back("5"); }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      5, [&](int, uint32_t) { seen_.push_back("5"); }, IOLoop::READ)
+                  .ok());
   const uint64_t token = kernel_.tokens[5];
   ASSERT_TRUE(loop_->remove_handler(5).ok());
-  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t) { seen_.push_back("5 again"); }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      5, [&](int, uint32_t) { seen_.push_back("5 again"); }, IOLoop::READ)
+                  .ok());
   kernel_.during_wait = [&](std::vector<Poller::Event>& events, int&) {
-    events.push_back({token, IOLoop::READ});                // of the first registration
-    events.push_back({kernel_.tokens[5], IOLoop::READ});    // of the second
-    events.push_back({6, IOLoop::READ});                    // of none
+    events.push_back({token, IOLoop::READ});              // of the first registration
+    events.push_back({kernel_.tokens[5], IOLoop::READ});  // of the second
+    events.push_back({6, IOLoop::READ});                  // of none
     events.push_back({uint64_t{12} << 32 | 1000000, IOLoop::READ});
     events.push_back({UINT64_MAX, IOLoop::READ});
     loop_->stop();
@@ -146,7 +153,10 @@ TEST_F(IOLoopIteration, EventsForWhatIsNotRegisteredAreDropped) {
 
 TEST_F(IOLoopIteration, EventsAreCutToTheInterestPlusError) {
   uint32_t got = 0;
-  ASSERT_TRUE(loop_->add_handler(5, [&](int, uint32_t events) { got = events; }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      5, [&](int, uint32_t events) { got = events; }, IOLoop::READ)
+                  .ok());
   uint32_t given = IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR;
   kernel_.during_wait = [&](std::vector<Poller::Event>& events, int&) {
     events.push_back({kernel_.tokens[5], given});
@@ -181,7 +191,10 @@ TEST_F(IOLoopIteration, APollerThatRefusesAnFdLeavesNothingBehind) {
   EXPECT_TRUE(destroyed);
   EXPECT_EQ(loop_->remove_handler(5).code(), absl::StatusCode::kNotFound);
   kernel_.add_status = absl::OkStatus();
-  EXPECT_TRUE(loop_->add_handler(5, [](int, uint32_t) {}, IOLoop::READ).ok());
+  EXPECT_TRUE(loop_
+                  ->add_handler(
+                      5, [](int, uint32_t) {}, IOLoop::READ)
+                  .ok());
 }
 
 TEST_F(IOLoopIteration, ABackendThatCannotBeMadeIsTheErrorOfCreate) {
@@ -190,7 +203,8 @@ TEST_F(IOLoopIteration, ABackendThatCannotBeMadeIsTheErrorOfCreate) {
   options.poller_factory = []() -> absl::StatusOr<std::unique_ptr<Poller>> {
     return absl::ResourceExhaustedError("no fds left");
   };
-  EXPECT_EQ(IOLoop::create(std::move(options)).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(IOLoop::create(std::move(options)).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(IOLoopIteration, BusyAndIdleTimesAddUp) {

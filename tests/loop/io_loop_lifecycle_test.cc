@@ -1,4 +1,5 @@
-// The conformance of every backend: which loop is current, start, stop, close, and what is destroyed when.
+// The conformance of every backend: which loop is current, start, stop, close, and what is
+// destroyed when.
 
 #include <cstdlib>
 #include <functional>
@@ -20,12 +21,12 @@
 namespace gyre::testing {
 namespace {
 
+using absl::StatusCode;
+using std::chrono::hours;
+using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using std::chrono::hours;
-using std::chrono::milliseconds;
-using absl::StatusCode;
 using Names = std::vector<std::string>;
 
 IOLoop* current() { return IOLoop::current(/*instance=*/false); }
@@ -302,10 +303,14 @@ TEST_P(IOLoopLifecycle, EachStepOfALifeMayBeInAnotherThread) {
   };
   std::thread([&] {
     loop->call_later(milliseconds(1), [&] { done("timeout"); });
-    EXPECT_TRUE(loop->add_handler(pair.a.get(), [&](int fd, uint32_t) {
-                      EXPECT_TRUE(loop->remove_handler(fd).ok());
-                      done("io");
-                    }, IOLoop::READ).ok());
+    EXPECT_TRUE(loop->add_handler(
+                        pair.a.get(),
+                        [&](int fd, uint32_t) {
+                          EXPECT_TRUE(loop->remove_handler(fd).ok());
+                          done("io");
+                        },
+                        IOLoop::READ)
+                    .ok());
   }).join();
   std::thread([&] { run(*loop); }).join();
   std::thread([&] { run_turns(*loop, 1); }).join();
@@ -333,11 +338,13 @@ TEST_P(IOLoopLifecycle, ManyLoopsMayBeMadeAndClosedInManyThreads) {
 
 TEST_P(IOLoopLifecycle, CloseDestroysWhatIsQueuedUnrun) {
   loop_->add_callback([n = OnDestroy(note("callback")), this] { seen_.push_back("ran"); });
-  loop_->call_later(milliseconds(0), [n = OnDestroy(note("timeout")), this] { seen_.push_back("ran"); });
+  loop_->call_later(milliseconds(0),
+                    [n = OnDestroy(note("timeout")), this] { seen_.push_back("ran"); });
   loop_->spawn_callback([n = OnDestroy(note("unstarted task"))]() -> Task<> { co_return; });
   std::thread([&] { loop_->add_callback([n = OnDestroy(note("from elsewhere"))] {}); }).join();
   ASSERT_TRUE(loop_->close().ok());
-  EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("callback", "timeout", "unstarted task", "from elsewhere"));
+  EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("callback", "timeout", "unstarted task",
+                                                     "from elsewhere"));
   EXPECT_TRUE(loop_->closed());
 }
 
@@ -363,7 +370,10 @@ TEST_P(IOLoopLifecycle, CloseAfterARunDestroysWhatItLeftBehind) {
 
 TEST_P(IOLoopLifecycle, ASecondCloseDoesNothing) {
   FdPair pair = socket_pair();
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [](int, uint32_t) {}, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(), [](int, uint32_t) {}, IOLoop::READ)
+                  .ok());
   EXPECT_TRUE(loop_->close().ok());
   EXPECT_TRUE(loop_->close().ok());
   EXPECT_TRUE(loop_->close(/*all_fds=*/true).ok());
@@ -412,7 +422,9 @@ struct Attempts {
     timed |= static_cast<bool>(loop.call_later(milliseconds(0), [] {}));
     timed |= static_cast<bool>(loop.call_at(IOLoop::TimePoint::min(), [] {}));
     timed |= static_cast<bool>(loop.add_timeout(milliseconds(0), [] {}));
-    handled |= loop.add_handler(fd, [](int, uint32_t) {}, IOLoop::READ).ok();
+    handled |= loop.add_handler(
+                       fd, [](int, uint32_t) {}, IOLoop::READ)
+                   .ok();
     loop.stop();
     loop.remove_timeout({});
     EXPECT_TRUE(loop.close().ok()) << "a second close is a no-op";
@@ -436,12 +448,16 @@ class IOLoopClosing : public IOLoopLifecycle {
   void fill_loop(Attempts& attempts) {
     IOLoop* loop = loop_.get();
     const int fd = spare_.b.get();
-    auto notice = [&attempts, loop, fd] { return OnDestroy([&attempts, loop, fd] { attempts.make(*loop, fd); }); };
+    auto notice = [&attempts, loop, fd] {
+      return OnDestroy([&attempts, loop, fd] { attempts.make(*loop, fd); });
+    };
     loop->spawn_callback(wait_for_ever, notice());
     run_turns(2);
     loop->add_callback([n = notice()] {});
     loop->call_later(hours(1), [n = notice()] {});
-    ASSERT_TRUE(loop->add_handler(spare_.a.get(), [n = notice()](int, uint32_t) {}, IOLoop::READ).ok());
+    ASSERT_TRUE(loop->add_handler(
+                        spare_.a.get(), [n = notice()](int, uint32_t) {}, IOLoop::READ)
+                    .ok());
   }
 
   FdPair spare_ = socket_pair();
@@ -474,7 +490,8 @@ TEST_P(IOLoopClosing, APostThatRacesCloseIsRefusedOrDestroyedByIt) {
       producers.emplace_back([&] {
         while (!go) std::this_thread::yield();
         for (int i = 0; i < 300; ++i) {
-          const bool posted = loop->add_callback([&, n = OnDestroy([&] { ++destroyed; })] { ++ran; });
+          const bool posted =
+              loop->add_callback([&, n = OnDestroy([&] { ++destroyed; })] { ++ran; });
           ++(posted ? accepted : refused);
         }
       });

@@ -139,7 +139,8 @@ TEST_P(IOLoopSignals, AStormOfSignalsThatInterruptsPostsLosesNothing) {
     }
   });
   const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-  for (int i = 0; i < 20000 || (g_posted < 20 && std::chrono::steady_clock::now() < deadline); ++i) {
+  for (int i = 0; i < 20000 || (g_posted < 20 && std::chrono::steady_clock::now() < deadline);
+       ++i) {
     plain_posted += loop_->add_callback([&] { ++plain; });
   }
   over = true;
@@ -187,7 +188,8 @@ TEST_P(IOLoopSignals, TheSlotsAreLimitedAndASlotIsFreeOnceItsCallbackRan) {
   EXPECT_TRUE(loop_->add_callback([] {})) << "ordinary posts need no slot";
   run_turns(1);
   EXPECT_EQ(ran, capacity) << "what was refused does not run";
-  for (int i = 0; i < capacity; ++i) EXPECT_TRUE(loop_->add_callback_from_signal([] { ++ran; })) << i;
+  for (int i = 0; i < capacity; ++i)
+    EXPECT_TRUE(loop_->add_callback_from_signal([] { ++ran; })) << i;
   EXPECT_FALSE(loop_->add_callback_from_signal([] { ++ran; }));
   run_turns(1);
   EXPECT_EQ(ran, 2 * capacity);

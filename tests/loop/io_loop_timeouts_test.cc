@@ -25,13 +25,13 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using std::chrono::hours;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using Names = std::vector<std::string>;
 
 class IOLoopTimeouts : public LoopTest {
@@ -69,7 +69,8 @@ TEST_P(IOLoopTimeouts, NeverFireEarly) {
 }
 
 TEST_P(IOLoopTimeouts, WakeTheLoopWithoutSpinningUntilTheyAreDue) {
-  // Guards against a wait that is rounded down to zero: the loop would spin for the last part of it.
+  // Guards against a wait that is rounded down to zero: the loop would spin for the last part of
+  // it.
   int left = 20;
   std::function<void()> again = [&] {
     if (--left == 0) return loop_->stop();
@@ -117,7 +118,10 @@ TEST_P(IOLoopTimeouts, OfZeroAndNegativeDelayAndInThePastFireInTheNextIteration)
 
 TEST_P(IOLoopTimeouts, AddedInAnIterationNeverFireInItAndAPollComesFirst) {
   write_all(ready_.b.get(), "x");
-  ASSERT_TRUE(loop_->add_handler(ready_.a.get(), [&](int, uint32_t) { seen_.push_back("io"); }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      ready_.a.get(), [&](int, uint32_t) { seen_.push_back("io"); }, IOLoop::READ)
+                  .ok());
   loop_->add_callback([&] {
     loop_->call_later(milliseconds(0), note("added by a callback"));
     loop_->call_at(IOLoop::TimePoint::min(), note("added by a callback, in the past"));
@@ -130,14 +134,17 @@ TEST_P(IOLoopTimeouts, AddedInAnIterationNeverFireInItAndAPollComesFirst) {
     });
   });
   run();
-  EXPECT_THAT(seen_, ElementsAre("first", "io", "added by a callback, in the past", "added by a timeout",
-                                 "added by a callback"));
+  EXPECT_THAT(seen_, ElementsAre("first", "io", "added by a callback, in the past",
+                                 "added by a timeout", "added by a callback"));
 }
 
 TEST_P(IOLoopTimeouts, ThatReArmThemselvesWithZeroFireOncePerIteration) {
   int polls = 0, fired = 0;
   write_all(ready_.b.get(), "x");
-  ASSERT_TRUE(loop_->add_handler(ready_.a.get(), [&](int, uint32_t) { ++polls; }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      ready_.a.get(), [&](int, uint32_t) { ++polls; }, IOLoop::READ)
+                  .ok());
   std::function<void()> again = [&] {
     if (++fired == 50) return loop_->stop();
     loop_->call_later(milliseconds(0), again);
@@ -153,7 +160,8 @@ TEST_P(IOLoopTimeouts, CountTheirDelayFromTheCallNotFromTheIteration) {
   loop->add_callback([&] {
     const IOLoop::TimePoint before = loop->time();
     clock_.advance(seconds(10));
-    EXPECT_EQ(loop->time() - before, seconds(10)) << "time() is the clock, not a value cached per iteration";
+    EXPECT_EQ(loop->time() - before, seconds(10))
+        << "time() is the clock, not a value cached per iteration";
     loop->call_later(seconds(5), note("early"));
     clock_.advance(seconds(4));
   });
@@ -193,7 +201,8 @@ TEST_P(IOLoopTimeouts, BeyondTheClocksRangeNeverFire) {
       loop_->call_later(nanoseconds::max(), note("nanoseconds")),
       loop_->call_later(hours::max(), note("hours")),
       loop_->call_later(std::chrono::duration<double>(1e300), note("double")),
-      loop_->call_later(std::chrono::duration<double>(std::numeric_limits<double>::infinity()), note("infinity")),
+      loop_->call_later(std::chrono::duration<double>(std::numeric_limits<double>::infinity()),
+                        note("infinity")),
       loop_->call_at(IOLoop::TimePoint::max(), note("max")),
       loop_->add_timeout(IOLoop::TimePoint::max(), note("max")),
   };
@@ -277,7 +286,8 @@ TEST_P(IOLoopTimeouts, MayRemoveThemselvesAndOthersThatAreDueWithThem) {
 }
 
 TEST_P(IOLoopTimeouts, AddedAndRemovedInOneIterationNeverFire) {
-  // Guards those that are due but too new for the iteration: they are set aside, and may be removed there.
+  // Guards those that are due but too new for the iteration: they are set aside, and may be removed
+  // there.
   IOLoop::Timeout due;
   loop_->add_callback([&] { due = loop_->call_later(milliseconds(-10), note("removed")); });
   loop_->call_later(milliseconds(0), [&] {
@@ -289,7 +299,8 @@ TEST_P(IOLoopTimeouts, AddedAndRemovedInOneIterationNeverFire) {
 }
 
 TEST_P(IOLoopTimeouts, AreDestroyedRightAfterTheyFired) {
-  loop_->call_later(milliseconds(-2), [&, n = OnDestroy(note("destroyed"))] { seen_.push_back("fired"); });
+  loop_->call_later(milliseconds(-2),
+                    [&, n = OnDestroy(note("destroyed"))] { seen_.push_back("fired"); });
   loop_->call_later(milliseconds(-1), note("next"));
   run_turns();
   EXPECT_THAT(seen_, ElementsAre("fired", "destroyed", "next"));
@@ -307,12 +318,13 @@ TEST_P(IOLoopTimeouts, ThatWereRemovedAreDestroyedByTheNextIteration) {
 
 TEST_P(IOLoopTimeouts, MayAddAndRemoveOthersInTheirDestructor) {
   IOLoop::Timeout other = loop_->call_later(hours(1), [] {});
-  IOLoop::Timeout timeout = loop_->call_later(hours(1), [n = OnDestroy([&] {
-                                                           loop_->remove_timeout(other);
-                                                           for (int i = 0; i < 300; ++i) {
-                                                             loop_->call_later(milliseconds(0), note("added"));
-                                                           }
-                                                         })] {});
+  IOLoop::Timeout timeout =
+      loop_->call_later(hours(1), [n = OnDestroy([&] {
+                                     loop_->remove_timeout(other);
+                                     for (int i = 0; i < 300; ++i) {
+                                       loop_->call_later(milliseconds(0), note("added"));
+                                     }
+                                   })] {});
   loop_->remove_timeout(timeout);
   run_turns(2);
   EXPECT_EQ(seen_.size(), 300u);
@@ -330,9 +342,11 @@ TEST_P(IOLoopTimeouts, ByTheHundredThousandMayBeAddedAndRemoved) {
         if (count != nullptr) ++*count;
       }
     };
-    timeouts.push_back(loop_->call_later(hours(1) + nanoseconds(i * 7919 % 100000), [c = Counter(&destroyed)] {}));
+    timeouts.push_back(
+        loop_->call_later(hours(1) + nanoseconds(i * 7919 % 100000), [c = Counter(&destroyed)] {}));
   }
-  for (size_t i = 0; i < timeouts.size(); ++i) loop_->remove_timeout(timeouts[i * 31 % timeouts.size()]);
+  for (size_t i = 0; i < timeouts.size(); ++i)
+    loop_->remove_timeout(timeouts[i * 31 % timeouts.size()]);
   run_turns(1);
   EXPECT_EQ(destroyed, 100000);
   EXPECT_EQ(loop_->metrics().timeouts, 0u);
@@ -346,9 +360,13 @@ TEST_P(IOLoopTimeouts, ThatAreDueTogetherAreCutByTheTimeSlice) {
   std::unique_ptr<IOLoop> loop = make_loop(std::move(options));
   write_all(ready_.b.get(), "x");
   int fired = 0, fired_before_io = -1, last = -1;
-  ASSERT_TRUE(loop->add_handler(ready_.a.get(), [&](int, uint32_t) {
-                    if (fired_before_io < 0) fired_before_io = fired;
-                  }, IOLoop::READ).ok());
+  ASSERT_TRUE(loop->add_handler(
+                      ready_.a.get(),
+                      [&](int, uint32_t) {
+                        if (fired_before_io < 0) fired_before_io = fired;
+                      },
+                      IOLoop::READ)
+                  .ok());
   for (int i = 0; i < 1000; ++i) {
     loop->call_later(milliseconds(0), [&, i] {
       EXPECT_EQ(last + 1, i);
@@ -397,7 +415,8 @@ TEST_P(IOLoopTimeouts, AreEmptyHandlesOnAClosedLoop) {
 
 TEST_P(IOLoopTimeouts, AreNeitherLostNorEarlyUnderAStormOfSignals) {
   // Guards the wait against EINTR: it goes on with the time that remains.
-  struct sigaction action {}, previous {};
+  struct sigaction action {
+  }, previous{};
   action.sa_handler = [](int) {};
   ASSERT_EQ(sigaction(SIGUSR1, &action, &previous), 0);
   std::atomic<bool> over{false};

@@ -29,16 +29,16 @@
 namespace gyre::internal {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::UnorderedElementsAre;
 using std::chrono::duration;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
+using ::testing::ElementsAre;
 using testing::Event;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::LogCapture;
+using ::testing::UnorderedElementsAre;
 
 // ---- The clock's range
 
@@ -66,15 +66,18 @@ TEST(SaturatingNanoseconds, ClampsOutsideTheRange) {
   EXPECT_EQ(saturating_nanoseconds(duration<uint64_t>::max()), kMax);
   EXPECT_EQ(saturating_nanoseconds(duration<double>(1e300)), kMax);
   EXPECT_EQ(saturating_nanoseconds(duration<double>(-1e300)), kMin);
-  EXPECT_EQ(saturating_nanoseconds(duration<double>(std::numeric_limits<double>::infinity())), kMax);
-  EXPECT_EQ(saturating_nanoseconds(duration<double>(-std::numeric_limits<double>::infinity())), kMin);
+  EXPECT_EQ(saturating_nanoseconds(duration<double>(std::numeric_limits<double>::infinity())),
+            kMax);
+  EXPECT_EQ(saturating_nanoseconds(duration<double>(-std::numeric_limits<double>::infinity())),
+            kMin);
   EXPECT_EQ(saturating_nanoseconds(duration<float>(std::numeric_limits<float>::max())), kMax);
   EXPECT_EQ(saturating_nanoseconds(kMax), kMax);
   EXPECT_EQ(saturating_nanoseconds(kMin), kMin);
 }
 
 TEST(SaturatingNanosecondsDeathTest, NotANumberIsACheckedError) {
-  EXPECT_DEATH(saturating_nanoseconds(duration<double>(std::numeric_limits<double>::quiet_NaN())), "not a number");
+  EXPECT_DEATH(saturating_nanoseconds(duration<double>(std::numeric_limits<double>::quiet_NaN())),
+               "not a number");
 }
 
 TEST(SaturatingAdd, StaysInsideTheClocksRange) {
@@ -98,7 +101,8 @@ TEST(SaturatingSub, StaysInsideTheRange) {
 
 class RecordingHandler final : public EventHandler {
  public:
-  explicit RecordingHandler(std::vector<std::string>& log, std::string name) : log_(log), name_(std::move(name)) {}
+  explicit RecordingHandler(std::vector<std::string>& log, std::string name)
+      : log_(log), name_(std::move(name)) {}
   void handle_events(int, uint32_t) override { log_.push_back("events " + name_); }
   void released() override {
     log_.push_back("released " + name_);
@@ -132,7 +136,8 @@ TEST_F(HandlerTableTest, FindsWhatIsRegistered) {
   ASSERT_NE(table_.find(5), nullptr);
   EXPECT_EQ(table_.find(5)->handler, &a_);
   EXPECT_EQ(table_.size(), 1u);
-  for (int fd : {-1, 0, 4, 6, 1 << 30, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
+  for (int fd :
+       {-1, 0, 4, 6, 1 << 30, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
     EXPECT_EQ(table_.find(fd), nullptr) << fd;
   }
 }
@@ -252,11 +257,13 @@ TEST(LoopAffinity, ARunWaitsForTheEndOfALease) {
 
 TEST(LoopAffinityDeathTest, TheMessageNamesTheLoopAndBothThreads) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH({
-    const std::string name = "mine";
-    LoopAffinity affinity(name);
-    if (affinity.try_run()) std::thread([&] { affinity.assert_here("some_call"); }).join();
-  }, "some_call called from thread [0-9]+ .*loop \"mine\" runs in thread [0-9]+");
+  EXPECT_DEATH(
+      {
+        const std::string name = "mine";
+        LoopAffinity affinity(name);
+        if (affinity.try_run()) std::thread([&] { affinity.assert_here("some_call"); }).join();
+      },
+      "some_call called from thread [0-9]+ .*loop \"mine\" runs in thread [0-9]+");
 }
 
 // ---- Errors and fds

@@ -14,11 +14,11 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
 
 // In simulated time: whole hours of calls take no time, and come exactly when they are due.
 class PeriodicCallbackTimes : public ::testing::Test {
@@ -34,10 +34,13 @@ class PeriodicCallbackTimes : public ::testing::Test {
 };
 
 TEST_F(PeriodicCallbackTimes, FirstCallComesOnePeriodAfterStartAndThenEachPeriod) {
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    if (calls_.size() == 4) loop_->stop();
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        if (calls_.size() == 4) loop_->stop();
+      },
+      seconds(10));
   periodic.start();
   run();
   EXPECT_THAT(calls_, ElementsAre(10, 20, 30, 40));
@@ -46,11 +49,14 @@ TEST_F(PeriodicCallbackTimes, FirstCallComesOnePeriodAfterStartAndThenEachPeriod
 TEST_F(PeriodicCallbackTimes, ASlowCallbackSkipsThePeriodsItMissedAndKeepsThePhase) {
   // Tornado's table (test_overrun).
   const std::vector<int> durations = {9, 9, 10, 11, 20, 20, 35, 35, 0, 0, 0};
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    if (calls_.size() > durations.size()) return loop_->stop();
-    kernel_.clock.advance(seconds(durations[calls_.size() - 1]));
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        if (calls_.size() > durations.size()) return loop_->stop();
+        kernel_.clock.advance(seconds(durations[calls_.size() - 1]));
+      },
+      seconds(10));
   periodic.start();
   run();
   // After the 10 s one the next point of the grid is that of this very moment, which is over.
@@ -58,22 +64,28 @@ TEST_F(PeriodicCallbackTimes, ASlowCallbackSkipsThePeriodsItMissedAndKeepsThePha
 }
 
 TEST_F(PeriodicCallbackTimes, AClockThatStepsBackMakesNoBurst) {
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    if (calls_.size() == 2) kernel_.clock.advance(seconds(-100));
-    if (calls_.size() == 4) loop_->stop();
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        if (calls_.size() == 2) kernel_.clock.advance(seconds(-100));
+        if (calls_.size() == 4) loop_->stop();
+      },
+      seconds(10));
   periodic.start();
   run();
   EXPECT_THAT(calls_, ElementsAre(10, 20, 30, 40));
 }
 
 TEST_F(PeriodicCallbackTimes, AClockThatJumpsForwardMakesNoBurst) {
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    if (calls_.size() == 2) kernel_.clock.advance(seconds(1001));
-    if (calls_.size() == 4) loop_->stop();
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        if (calls_.size() == 2) kernel_.clock.advance(seconds(1001));
+        if (calls_.size() == 4) loop_->stop();
+      },
+      seconds(10));
   periodic.start();
   run();
   EXPECT_THAT(calls_, ElementsAre(10, 20, 1030, 1040));
@@ -82,10 +94,13 @@ TEST_F(PeriodicCallbackTimes, AClockThatJumpsForwardMakesNoBurst) {
 TEST_F(PeriodicCallbackTimes, JitterSpreadsThePeriodAroundItsMean) {
   constexpr int kCalls = 2000;
   std::vector<nanoseconds> times;
-  PeriodicCallback periodic(*loop_, [&] {
-    times.push_back(loop_->time() - start_);
-    if (times.size() == kCalls) loop_->stop();
-  }, seconds(10), 0.5);
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        times.push_back(loop_->time() - start_);
+        if (times.size() == kCalls) loop_->stop();
+      },
+      seconds(10), 0.5);
   periodic.start();
   run();
   nanoseconds shortest = seconds(100), longest = seconds(0), last(0);
@@ -105,10 +120,13 @@ TEST_F(PeriodicCallbackTimes, JitterSpreadsThePeriodAroundItsMean) {
 
 TEST_F(PeriodicCallbackTimes, JitterKeepsAGridOfItsOwnWhenTheCallbackIsSlow) {
   int calls = 0;
-  PeriodicCallback periodic(*loop_, [&] {
-    if (++calls == 200) return loop_->stop();
-    kernel_.clock.advance(seconds(35));
-  }, seconds(10), 0.1);
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        if (++calls == 200) return loop_->stop();
+        kernel_.clock.advance(seconds(35));
+      },
+      seconds(10), 0.1);
   periodic.start();
   run();
   const double total = std::chrono::duration<double>(loop_->time() - start_).count();
@@ -117,7 +135,8 @@ TEST_F(PeriodicCallbackTimes, JitterKeepsAGridOfItsOwnWhenTheCallbackIsSlow) {
 }
 
 TEST_F(PeriodicCallbackTimes, AHugePeriodNeverComes) {
-  PeriodicCallback periodic(*loop_, [&] { ADD_FAILURE() << "called"; }, std::chrono::hours::max());
+  PeriodicCallback periodic(
+      *loop_, [&] { ADD_FAILURE() << "called"; }, std::chrono::hours::max());
   periodic.start();
   loop_->call_later(std::chrono::hours(24 * 365 * 100), [&] { loop_->stop(); });
   run();
@@ -125,10 +144,13 @@ TEST_F(PeriodicCallbackTimes, AHugePeriodNeverComes) {
 }
 
 TEST_F(PeriodicCallbackTimes, RestartLaysANewGrid) {
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    if (calls_.size() == 4) loop_->stop();
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        if (calls_.size() == 4) loop_->stop();
+      },
+      seconds(10));
   periodic.start();
   loop_->call_later(seconds(13), [&] {
     periodic.stop();
@@ -140,15 +162,18 @@ TEST_F(PeriodicCallbackTimes, RestartLaysANewGrid) {
 
 TEST_F(PeriodicCallbackTimes, StopAndStartInTheCallbackLayANewGridAndNoSecondTimer) {
   PeriodicCallback* self = nullptr;
-  PeriodicCallback periodic(*loop_, [&] {
-    calls_.push_back(now());
-    kernel_.clock.advance(seconds(3));
-    if (calls_.size() == 2) {
-      self->stop();
-      self->start();
-    }
-    if (calls_.size() == 5) loop_->stop();
-  }, seconds(10));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        calls_.push_back(now());
+        kernel_.clock.advance(seconds(3));
+        if (calls_.size() == 2) {
+          self->stop();
+          self->start();
+        }
+        if (calls_.size() == 5) loop_->stop();
+      },
+      seconds(10));
   self = &periodic;
   periodic.start();
   run();
@@ -160,9 +185,12 @@ GYRE_FOR_EACH_BACKEND(IOLoopPeriodicCallback);
 
 TEST_P(IOLoopPeriodicCallback, CallsUntilItIsStopped) {
   int calls = 0;
-  PeriodicCallback periodic(*loop_, [&] {
-    if (++calls == 5) loop_->stop();
-  }, milliseconds(1));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        if (++calls == 5) loop_->stop();
+      },
+      milliseconds(1));
   EXPECT_FALSE(periodic.is_running());
   periodic.start();
   EXPECT_TRUE(periodic.is_running());
@@ -176,16 +204,20 @@ TEST_P(IOLoopPeriodicCallback, CallsUntilItIsStopped) {
 
 TEST_P(IOLoopPeriodicCallback, StartWhileRunningAddsNoSecondTimer) {
   int calls = 0;
-  PeriodicCallback periodic(*loop_, [&] { ++calls; }, std::chrono::hours(1));
+  PeriodicCallback periodic(
+      *loop_, [&] { ++calls; }, std::chrono::hours(1));
   periodic.start();
   periodic.start();
   periodic.stop();
   EXPECT_FALSE(periodic.is_running());
   EXPECT_EQ(loop_->metrics().timeouts, 0u);
-  PeriodicCallback quick(*loop_, [&] {
-    ++calls;
-    loop_->stop();
-  }, milliseconds(1));
+  PeriodicCallback quick(
+      *loop_,
+      [&] {
+        ++calls;
+        loop_->stop();
+      },
+      milliseconds(1));
   quick.start();
   quick.start();
   run();
@@ -198,11 +230,14 @@ TEST_P(IOLoopPeriodicCallback, StartWhileRunningAddsNoSecondTimer) {
 TEST_P(IOLoopPeriodicCallback, MayStopItselfAndBeStoppedTwice) {
   int calls = 0;
   PeriodicCallback* self = nullptr;
-  PeriodicCallback periodic(*loop_, [&] {
-    ++calls;
-    self->stop();
-    EXPECT_FALSE(self->is_running());
-  }, milliseconds(1));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        ++calls;
+        self->stop();
+        EXPECT_FALSE(self->is_running());
+      },
+      milliseconds(1));
   self = &periodic;
   periodic.stop();
   periodic.start();
@@ -216,11 +251,14 @@ TEST_P(IOLoopPeriodicCallback, MayBeDestroyedInItsOwnCallback) {
   // Guards the callback's captures, which are in use while the object goes.
   int calls = 0;
   auto periodic = std::make_unique<std::unique_ptr<PeriodicCallback>>();
-  *periodic = std::make_unique<PeriodicCallback>(*loop_, [&, text = std::string(100, 'x')] {
-    ++calls;
-    periodic->reset();
-    EXPECT_EQ(text, std::string(100, 'x'));
-  }, milliseconds(1));
+  *periodic = std::make_unique<PeriodicCallback>(
+      *loop_,
+      [&, text = std::string(100, 'x')] {
+        ++calls;
+        periodic->reset();
+        EXPECT_EQ(text, std::string(100, 'x'));
+      },
+      milliseconds(1));
   (*periodic)->start();
   loop_->call_later(milliseconds(20), [&] { loop_->stop(); });
   run();
@@ -230,11 +268,13 @@ TEST_P(IOLoopPeriodicCallback, MayBeDestroyedInItsOwnCallback) {
 TEST_P(IOLoopPeriodicCallback, MayBeDestroyedWhileRunningAndAfterTheLoopWasClosed) {
   bool destroyed = false;
   auto running = std::make_unique<PeriodicCallback>(
-      *loop_, [n = OnDestroy([&] { destroyed = true; })] { ADD_FAILURE() << "called"; }, milliseconds(1));
+      *loop_, [n = OnDestroy([&] { destroyed = true; })] { ADD_FAILURE() << "called"; },
+      milliseconds(1));
   running->start();
   running.reset();
   EXPECT_TRUE(destroyed);
-  PeriodicCallback closed(*loop_, [] { ADD_FAILURE() << "called"; }, milliseconds(1));
+  PeriodicCallback closed(
+      *loop_, [] { ADD_FAILURE() << "called"; }, milliseconds(1));
   closed.start();
   loop_->call_later(milliseconds(5), [&] { loop_->stop(); });
   closed.stop();
@@ -245,7 +285,8 @@ TEST_P(IOLoopPeriodicCallback, MayBeDestroyedWhileRunningAndAfterTheLoopWasClose
 
 TEST_P(IOLoopPeriodicCallback, MayBeDestroyedAfterTheLoop) {
   // Guards "at any time": the object holds a reference to a loop that is gone.
-  PeriodicCallback periodic(*loop_, [] {}, milliseconds(1));
+  PeriodicCallback periodic(
+      *loop_, [] {}, milliseconds(1));
   periodic.start();
   loop_.reset();
 }
@@ -253,10 +294,13 @@ TEST_P(IOLoopPeriodicCallback, MayBeDestroyedAfterTheLoop) {
 TEST_P(IOLoopPeriodicCallback, AnExceptionDoesNotEndIt) {
   int calls = 0, errors = 0;
   loop_->set_exception_handler([&](std::exception_ptr) { ++errors; });
-  PeriodicCallback periodic(*loop_, [&] {
-    if (++calls == 3) loop_->stop();
-    throw std::runtime_error("thrown by a periodic callback");
-  }, milliseconds(1));
+  PeriodicCallback periodic(
+      *loop_,
+      [&] {
+        if (++calls == 3) loop_->stop();
+        throw std::runtime_error("thrown by a periodic callback");
+      },
+      milliseconds(1));
   periodic.start();
   run();
   EXPECT_EQ(calls, 3);
@@ -264,7 +308,8 @@ TEST_P(IOLoopPeriodicCallback, AnExceptionDoesNotEndIt) {
 }
 
 TEST_P(IOLoopPeriodicCallback, StartedOnAClosedLoopNeverCalls) {
-  PeriodicCallback periodic(*loop_, [] { ADD_FAILURE() << "called"; }, milliseconds(1));
+  PeriodicCallback periodic(
+      *loop_, [] { ADD_FAILURE() << "called"; }, milliseconds(1));
   ASSERT_TRUE(loop_->close().ok());
   periodic.start();
   periodic.stop();

@@ -1,5 +1,6 @@
 // The conformance of every backend: run_sync.
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -21,11 +22,11 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
+using absl::StatusCode;
 using std::chrono::hours;
 using std::chrono::milliseconds;
-using absl::StatusCode;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 class RunSync : public LoopTest {
  protected:
@@ -72,7 +73,8 @@ TEST_P(RunSync, GivesWhatTheFunctionReturns) {
   static_assert(std::is_same_v<decltype(loop_->run_sync([] { return 1; })), absl::StatusOr<int>>);
   static_assert(std::is_same_v<decltype(loop_->run_sync([] {})), absl::Status>);
   static_assert(std::is_same_v<decltype(loop_->run_sync(nothing_later)), absl::Status>);
-  static_assert(std::is_same_v<decltype(loop_->run_sync([] { return Future<void>(); })), absl::Status>);
+  static_assert(
+      std::is_same_v<decltype(loop_->run_sync([] { return Future<void>(); })), absl::Status>);
   EXPECT_EQ(*loop_->run_sync([] { return 42; }), 42);
   EXPECT_EQ(*loop_->run_sync([] { return std::string("text"); }), "text");
   EXPECT_EQ(**loop_->run_sync([] { return std::make_unique<int>(3); }), 3);
@@ -109,42 +111,52 @@ TEST_P(RunSync, GivesTheValueOfAFuture) {
 }
 
 TEST_P(RunSync, GivesAStatusOrAStatusOrJustAsItIs) {
-  static_assert(std::is_same_v<decltype(loop_->run_sync([] { return absl::OkStatus(); })), absl::Status>);
-  static_assert(std::is_same_v<decltype(loop_->run_sync([]() -> Task<absl::StatusOr<int>> { co_return 1; })),
-                               absl::StatusOr<int>>);
+  static_assert(
+      std::is_same_v<decltype(loop_->run_sync([] { return absl::OkStatus(); })), absl::Status>);
+  static_assert(
+      std::is_same_v<decltype(loop_->run_sync([]() -> Task<absl::StatusOr<int>> { co_return 1; })),
+                     absl::StatusOr<int>>);
   EXPECT_TRUE(loop_->run_sync([] { return absl::OkStatus(); }).ok());
   EXPECT_EQ(loop_->run_sync([] { return absl::NotFoundError("x"); }), absl::NotFoundError("x"));
   EXPECT_EQ(*loop_->run_sync([]() -> absl::StatusOr<int> { return 3; }), 3);
-  EXPECT_EQ(loop_->run_sync([]() -> absl::StatusOr<int> { return absl::DataLossError("y"); }).status(),
-            absl::DataLossError("y"));
+  EXPECT_EQ(
+      loop_->run_sync([]() -> absl::StatusOr<int> { return absl::DataLossError("y"); }).status(),
+      absl::DataLossError("y"));
   EXPECT_EQ(loop_->run_sync([]() -> Task<absl::Status> { co_return absl::AbortedError("z"); }),
             absl::AbortedError("z"));
   EXPECT_EQ(*loop_->run_sync([]() -> Task<absl::StatusOr<int>> { co_return 4; }), 4);
   Promise<absl::StatusOr<int>> promise;
   promise.set_value(absl::OutOfRangeError("w"));
-  EXPECT_EQ(loop_->run_sync([&] { return promise.get_future(); }).status(), absl::OutOfRangeError("w"));
+  EXPECT_EQ(loop_->run_sync([&] { return promise.get_future(); }).status(),
+            absl::OutOfRangeError("w"));
 }
 
 TEST_P(RunSync, RethrowsWhatTheFunctionTheTaskOrTheFutureThrew) {
-  EXPECT_EQ(thrown_by(*loop_, []() -> int { throw std::runtime_error("from the function"); }), "from the function");
+  EXPECT_EQ(thrown_by(*loop_, []() -> int { throw std::runtime_error("from the function"); }),
+            "from the function");
   EXPECT_EQ(thrown_by(*loop_, [] { throw std::runtime_error("from void"); }), "from void");
   EXPECT_EQ(thrown_by(*loop_, throw_now), "thrown at once");
   EXPECT_EQ(thrown_by(*loop_, throw_nothing_now), "thrown at once");
   EXPECT_EQ(thrown_by(*loop_, throw_later), "thrown later");
-  EXPECT_EQ(thrown_by(*loop_, []() -> Task<int> { throw std::runtime_error("before the task"); }), "before the task");
+  EXPECT_EQ(thrown_by(*loop_, []() -> Task<int> { throw std::runtime_error("before the task"); }),
+            "before the task");
   Promise<int> promise;
   promise.set_exception(std::make_exception_ptr(std::runtime_error("from the future")));
   EXPECT_EQ(thrown_by(*loop_, [&] { return promise.get_future(); }), "from the future");
-  EXPECT_THROW(static_cast<void>(loop_->run_sync([] { return Promise<int>().get_future(); })), BrokenPromise);
-  EXPECT_EQ(loop_->metrics().exceptions, 0u) << "they are the caller's, not the exception handler's";
+  EXPECT_THROW(static_cast<void>(loop_->run_sync([] { return Promise<int>().get_future(); })),
+               BrokenPromise);
+  EXPECT_EQ(loop_->metrics().exceptions, 0u)
+      << "they are the caller's, not the exception handler's";
   EXPECT_EQ(*loop_->run_sync([] { return 1; }), 1) << "the loop is fit for the next";
 }
 
 TEST_P(RunSync, RunsOnTheLoop) {
-  EXPECT_TRUE(loop_->run_sync([&] {
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                     EXPECT_EQ(IOLoop::current(false), loop_.get());
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&] {
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                    EXPECT_EQ(IOLoop::current(false), loop_.get());
+                  })
+                  .ok());
   EXPECT_FALSE(loop_->running());
 }
 
@@ -156,7 +168,8 @@ TEST_P(RunSync, WhatWasQueuedBeforeRunsBefore) {
 
 TEST_P(RunSync, ATimeoutDestroysTheTaskUnresumedBeforeItReturns) {
   const absl::Status status = loop_->run_sync(
-      [&] { return notice_and_wait(OnDestroy([&] { seen_.push_back("destroyed"); }), seen_); }, milliseconds(2));
+      [&] { return notice_and_wait(OnDestroy([&] { seen_.push_back("destroyed"); }), seen_); },
+      milliseconds(2));
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
   EXPECT_THAT(seen_, ElementsAre("destroyed"));
   run_turns(2);
@@ -186,10 +199,12 @@ TEST_P(RunSync, AStopFromAnotherThreadCancelsIt) {
     EXPECT_TRUE(started.wait());
     loop_->stop();
   });
-  EXPECT_EQ(loop_->run_sync([&]() -> Task<> {
-                     started.set();
-                     co_await sleep_for(hours(1));
-                   }).code(),
+  EXPECT_EQ(loop_
+                ->run_sync([&]() -> Task<> {
+                  started.set();
+                  co_await sleep_for(hours(1));
+                })
+                .code(),
             StatusCode::kCancelled);
   stopper.join();
 }
@@ -249,7 +264,8 @@ TEST_P(RunSync, WhileAnotherThreadRunsTheLoopIsAnError) {
 
 TEST_P(RunSync, OnAClosedLoopIsAnError) {
   ASSERT_TRUE(loop_->close().ok());
-  EXPECT_EQ(loop_->run_sync([&] { seen_.push_back("ran"); }).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(loop_->run_sync([&] { seen_.push_back("ran"); }).code(),
+            StatusCode::kFailedPrecondition);
   EXPECT_THAT(seen_, IsEmpty());
 }
 
@@ -267,9 +283,31 @@ TEST_P(RunSync, ATaskThatEndsOnAnotherLoopGivesItsResult) {
   LoopInThread thread(*other);
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(*loop_->run_sync([&]() -> Task<int> {
-                co_await resume_on(*other);
-                co_return other->in_loop_thread() ? i : -1;
-              }), i);
+      co_await resume_on(*other);
+      co_return other->in_loop_thread() ? i : -1;
+    }),
+              i);
+  }
+}
+
+Task<> end_on(IOLoop& loop, OnDestroy parameter) {
+  EXPECT_TRUE(co_await resume_on(loop));
+  static_cast<void>(parameter);
+}
+
+TEST_P(RunSync, ATaskThatEndsOnAnotherLoopIsDestroyedBeforeItReturns) {
+  // Guards what a coroutine's parameters refer to: they live as long as its frame.
+  std::unique_ptr<IOLoop> other = make_loop();
+  LoopInThread thread(*other);
+  for (int i = 0; i < 10; ++i) {
+    std::atomic<bool> destroyed{false};
+    EXPECT_TRUE(loop_->run_sync([&] {
+                       return end_on(*other, OnDestroy([&destroyed] {
+                                       std::this_thread::sleep_for(milliseconds(2));  // as long as it takes
+                                       destroyed = true;
+                                     }));
+                     }).ok());
+    ASSERT_TRUE(destroyed);
   }
 }
 
@@ -277,10 +315,12 @@ TEST_P(RunSync, ATaskThatThrowsOnAnotherLoopIsRethrownHere) {
   std::unique_ptr<IOLoop> other = make_loop();
   LoopInThread thread(*other);
   for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(thrown_by(*loop_, [&]() -> Task<> {
-                co_await resume_on(*other);
-                throw std::runtime_error("thrown elsewhere");
-              }), "thrown elsewhere");
+    EXPECT_EQ(thrown_by(*loop_,
+                        [&]() -> Task<> {
+                          co_await resume_on(*other);
+                          throw std::runtime_error("thrown elsewhere");
+                        }),
+              "thrown elsewhere");
   }
 }
 
@@ -290,16 +330,18 @@ TEST_P(RunSync, ATimeoutReachesATaskThatSleepsOnAnotherLoop) {
   std::thread::id destroyed_by, other_thread;
   for (int i = 0; i < 20; ++i) {
     int destroyed = 0;
-    const absl::Status status = loop_->run_sync([&, i]() -> Task<> {
-      OnDestroy notice([&] {
-        ++destroyed;
-        destroyed_by = std::this_thread::get_id();
-      });
-      co_await resume_on(*other);
-      other_thread = std::this_thread::get_id();
-      co_await sleep_for(hours(1));
-      seen_.push_back("resumed");
-    }, milliseconds(2));
+    const absl::Status status = loop_->run_sync(
+        [&, i]() -> Task<> {
+          OnDestroy notice([&] {
+            ++destroyed;
+            destroyed_by = std::this_thread::get_id();
+          });
+          co_await resume_on(*other);
+          other_thread = std::this_thread::get_id();
+          co_await sleep_for(hours(1));
+          seen_.push_back("resumed");
+        },
+        milliseconds(2));
     EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
     EXPECT_EQ(destroyed, 1) << "before run_sync returns";
     EXPECT_TRUE(destroyed_by == other_thread || destroyed_by == std::this_thread::get_id());
@@ -310,11 +352,13 @@ TEST_P(RunSync, ATimeoutReachesATaskThatSleepsOnAnotherLoop) {
 TEST_P(RunSync, ATimeoutReachesATaskThatWaitsOnALoopThatNobodyRuns) {
   std::unique_ptr<IOLoop> other = make_loop();
   int destroyed = 0;
-  const absl::Status status = loop_->run_sync([&]() -> Task<> {
-    OnDestroy notice([&] { ++destroyed; });
-    co_await resume_on(*other);
-    seen_.push_back("resumed");
-  }, milliseconds(2));
+  const absl::Status status = loop_->run_sync(
+      [&]() -> Task<> {
+        OnDestroy notice([&] { ++destroyed; });
+        co_await resume_on(*other);
+        seen_.push_back("resumed");
+      },
+      milliseconds(2));
   EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
   EXPECT_EQ(destroyed, 1);
   run_turns(*other, 2);
@@ -326,11 +370,13 @@ TEST_P(RunSync, ATimeoutThatRacesTheEndOnAnotherLoopIsOneOrTheOther) {
   std::unique_ptr<IOLoop> other = make_loop();
   LoopInThread thread(*other);
   for (int i = 0; i < 100; ++i) {
-    const absl::StatusOr<int> result = loop_->run_sync([&]() -> Task<int> {
-      co_await resume_on(*other);
-      co_await sleep_for(std::chrono::microseconds(200));
-      co_return 3;
-    }, std::chrono::microseconds(100 + 2 * i));
+    const absl::StatusOr<int> result = loop_->run_sync(
+        [&]() -> Task<int> {
+          co_await resume_on(*other);
+          co_await sleep_for(std::chrono::microseconds(200));
+          co_return 3;
+        },
+        std::chrono::microseconds(100 + 2 * i));
     if (result.ok()) {
       EXPECT_EQ(*result, 3);
     } else {

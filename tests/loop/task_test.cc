@@ -24,12 +24,12 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
+using absl::StatusCode;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
-using absl::StatusCode;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using Names = std::vector<std::string>;
 
 class IOLoopTasks : public LoopTest {
@@ -69,17 +69,21 @@ TEST_P(IOLoopTasks, AreLazy) {
 }
 
 TEST_P(IOLoopTasks, GiveTheirValueAndTheirExceptionToWhoAwaitsThem) {
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_EQ(co_await give(3), 3);
-                     try {
-                       co_await fail("inner");
-                       ADD_FAILURE() << "not thrown";
-                     } catch (const std::runtime_error& error) {
-                       EXPECT_STREQ(error.what(), "inner");
-                     }
-                     auto owned = []() -> Task<std::unique_ptr<int>> { co_return std::make_unique<int>(4); };
-                     EXPECT_EQ(*co_await owned(), 4);
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_EQ(co_await give(3), 3);
+                    try {
+                      co_await fail("inner");
+                      ADD_FAILURE() << "not thrown";
+                    } catch (const std::runtime_error& error) {
+                      EXPECT_STREQ(error.what(), "inner");
+                    }
+                    auto owned = []() -> Task<std::unique_ptr<int>> {
+                      co_return std::make_unique<int>(4);
+                    };
+                    EXPECT_EQ(*co_await owned(), 4);
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, AnExceptionPassesThroughThoseThatDoNotCatchIt) {
@@ -118,38 +122,43 @@ TEST_P(IOLoopTasks, AChainOfAHundredThousandAwaitsDeepNeedsNoStack) {
 
 TEST_P(IOLoopTasks, AnExceptionOutOfAChainOfManyAwaitsNeedsNoStack) {
   // Fewer: each level throws it anew, which is slow.
-  EXPECT_THROW(static_cast<void>(loop_->run_sync([] { return deep_failure(20000); })), std::runtime_error);
+  EXPECT_THROW(static_cast<void>(loop_->run_sync([] { return deep_failure(20000); })),
+               std::runtime_error);
 }
 
 TEST_P(IOLoopTasks, AHundredThousandAwaitsOneAfterTheOtherNeedNoStack) {
   EXPECT_EQ(*loop_->run_sync([]() -> Task<int> {
-              int sum = 0;
-              for (int i = 0; i < 100000; ++i) sum += co_await give(1);
-              co_return sum;
-            }), 100000);
+    int sum = 0;
+    for (int i = 0; i < 100000; ++i) sum += co_await give(1);
+    co_return sum;
+  }),
+            100000);
 }
 
 TEST_P(IOLoopTasks, AHundredThousandAwaitsOfFuturesThatAreDoneNeedNoStack) {
   EXPECT_EQ(*loop_->run_sync([]() -> Task<int> {
-              int sum = 0;
-              for (int i = 0; i < 100000; ++i) {
-                Promise<int> promise;
-                promise.set_value(1);
-                sum += co_await promise.get_future();
-              }
-              co_return sum;
-            }), 100000);
+    int sum = 0;
+    for (int i = 0; i < 100000; ++i) {
+      Promise<int> promise;
+      promise.set_value(1);
+      sum += co_await promise.get_future();
+    }
+    co_return sum;
+  }),
+            100000);
 }
 
 // ---- spawn_callback
 
 TEST_P(IOLoopTasks, ASpawnedTaskIsRunToItsEnd) {
-  EXPECT_TRUE(loop_->spawn_callback([&](int i) -> Task<> {
-    seen_.push_back("begin " + std::to_string(i));
-    co_await sleep_for(milliseconds(1));
-    seen_.push_back("end");
-    loop_->stop();
-  }, 3));
+  EXPECT_TRUE(loop_->spawn_callback(
+      [&](int i) -> Task<> {
+        seen_.push_back("begin " + std::to_string(i));
+        co_await sleep_for(milliseconds(1));
+        seen_.push_back("end");
+        loop_->stop();
+      },
+      3));
   EXPECT_THAT(seen_, IsEmpty()) << "never inside the call";
   run();
   EXPECT_THAT(seen_, ElementsAre("begin 3", "end"));
@@ -190,10 +199,12 @@ TEST_P(IOLoopTasks, ASpawnedTasksExceptionGoesToTheExceptionHandler) {
     co_await sleep_for(milliseconds(1));
     throw std::runtime_error("later");
   });
-  loop_->spawn_callback([](bool no_task) -> Task<> {
-    if (no_task) throw std::runtime_error("before the task");
-    return []() -> Task<> { co_return; }();
-  }, true);
+  loop_->spawn_callback(
+      [](bool no_task) -> Task<> {
+        if (no_task) throw std::runtime_error("before the task");
+        return []() -> Task<> { co_return; }();
+      },
+      true);
   run();
   EXPECT_THAT(errors, ElementsAre("at once", "before the task", "later"));
   EXPECT_EQ(loop_->metrics().exceptions, 3u);
@@ -232,11 +243,13 @@ TEST_P(IOLoopTasks, AThousandSpawnedTasksRunSideBySide) {
 
 TEST_P(IOLoopTasks, SleepForIsNeverEarlyAndGivesNothing) {
   static_assert(std::is_void_v<decltype(sleep_for(milliseconds(1)).await_resume())>);
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     const IOLoop::TimePoint start = loop_->time();
-                     co_await sleep_for(milliseconds(5));
-                     EXPECT_GE(loop_->time() - start, milliseconds(5));
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    const IOLoop::TimePoint start = loop_->time();
+                    co_await sleep_for(milliseconds(5));
+                    EXPECT_GE(loop_->time() - start, milliseconds(5));
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, SleepForAlwaysSuspendsForZeroAndLessToo) {
@@ -249,15 +262,19 @@ TEST_P(IOLoopTasks, SleepForAlwaysSuspendsForZeroAndLessToo) {
     loop_->stop();
   });
   run();
-  EXPECT_THAT(seen_, ElementsAre("others run", "resumed", "others run", "resumed", "others run", "resumed"));
+  EXPECT_THAT(seen_, ElementsAre("others run", "resumed", "others run", "resumed", "others run",
+                                 "resumed"));
 }
 
 TEST_P(IOLoopTasks, SleepForTakesAnyDuration) {
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     co_await sleep_for(std::chrono::duration<double>(0.001));
-                     co_await sleep_for(std::chrono::seconds(0));
-                   }).ok());
-  EXPECT_EQ(loop_->run_sync([&]() -> Task<> { co_await sleep_for(hours::max()); }, milliseconds(3)).code(),
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    co_await sleep_for(std::chrono::duration<double>(0.001));
+                    co_await sleep_for(std::chrono::seconds(0));
+                  })
+                  .ok());
+  EXPECT_EQ(loop_->run_sync([&]() -> Task<> { co_await sleep_for(hours::max()); }, milliseconds(3))
+                .code(),
             StatusCode::kDeadlineExceeded);
 }
 
@@ -265,37 +282,45 @@ TEST_P(IOLoopTasks, SleepForTakesAnyDuration) {
 
 TEST_P(IOLoopTasks, ReadableAndWritableResumeWhenTheFdIsReady) {
   FdPair pair = socket_pair();
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_TRUE((co_await writable(pair.a.get())).ok());
-                     loop_->call_later(milliseconds(2), [&] {
-                       seen_.push_back("written");
-                       write_all(pair.b.get(), "x");
-                     });
-                     EXPECT_TRUE((co_await readable(pair.a.get())).ok());
-                     seen_.push_back("readable");
-                     EXPECT_EQ(read_available(pair.a.get()), "x");
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_TRUE((co_await writable(pair.a.get())).ok());
+                    loop_->call_later(milliseconds(2), [&] {
+                      seen_.push_back("written");
+                      write_all(pair.b.get(), "x");
+                    });
+                    EXPECT_TRUE((co_await readable(pair.a.get())).ok());
+                    seen_.push_back("readable");
+                    EXPECT_EQ(read_available(pair.a.get()), "x");
+                  })
+                  .ok());
   EXPECT_THAT(seen_, ElementsAre("written", "readable"));
 }
 
 TEST_P(IOLoopTasks, ReadableRemovesItsRegistrationBeforeItResumes) {
   FdPair pair = socket_pair();
   write_all(pair.b.get(), "x");
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_TRUE((co_await readable(pair.a.get())).ok());
-                     EXPECT_EQ(loop_->remove_handler(pair.a.get()).code(), StatusCode::kNotFound);
-                     EXPECT_TRUE(loop_->add_handler(pair.a.get(), [](int, uint32_t) {}, IOLoop::READ).ok());
-                     EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok());
-                     EXPECT_TRUE((co_await readable(pair.a.get())).ok()) << "and once more";
-                     pair.a.reset();
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_TRUE((co_await readable(pair.a.get())).ok());
+                    EXPECT_EQ(loop_->remove_handler(pair.a.get()).code(), StatusCode::kNotFound);
+                    EXPECT_TRUE(loop_
+                                    ->add_handler(
+                                        pair.a.get(), [](int, uint32_t) {}, IOLoop::READ)
+                                    .ok());
+                    EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok());
+                    EXPECT_TRUE((co_await readable(pair.a.get())).ok()) << "and once more";
+                    pair.a.reset();
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, OneReaderAndOneWriterMayWaitForTheSameFd) {
   FdPair pair = socket_pair();
   fill(pair.a.get());
   auto wait = [&](bool read) -> Task<> {
-    const absl::Status status = read ? co_await readable(pair.a.get()) : co_await writable(pair.a.get());
+    const absl::Status status =
+        read ? co_await readable(pair.a.get()) : co_await writable(pair.a.get());
     EXPECT_TRUE(status.ok()) << status;
     seen_.push_back(read ? "readable" : "writable");
     if (seen_.size() == 2) loop_->stop();
@@ -343,13 +368,18 @@ TEST_P(IOLoopTasks, ASecondWaiterForTheSameFdAndDirectionIsRefused) {
 
 TEST_P(IOLoopTasks, AnFdThatHasAHandlerOrCannotBeWatchedIsRefused) {
   FdPair pair = socket_pair();
-  ASSERT_TRUE(loop_->add_handler(pair.a.get(), [](int, uint32_t) {}, IOLoop::NONE).ok());
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(), [](int, uint32_t) {}, IOLoop::NONE)
+                  .ok());
   const int closed = closed_fd();
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_EQ((co_await readable(pair.a.get())).code(), StatusCode::kAlreadyExists);
-                     EXPECT_EQ((co_await readable(-1)).code(), StatusCode::kInvalidArgument);
-                     EXPECT_FALSE((co_await writable(closed)).ok());
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_EQ((co_await readable(pair.a.get())).code(), StatusCode::kAlreadyExists);
+                    EXPECT_EQ((co_await readable(-1)).code(), StatusCode::kInvalidArgument);
+                    EXPECT_FALSE((co_await writable(closed)).ok());
+                  })
+                  .ok());
   EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok()) << "the handler stays";
 }
 
@@ -360,7 +390,11 @@ TEST_P(IOLoopTasks, AnFdThatIsAwaitedTakesNoHandler) {
     loop_->stop();
   });
   loop_->add_callback([&] {
-    EXPECT_EQ(loop_->add_handler(pair.a.get(), [](int, uint32_t) {}, IOLoop::READ).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(loop_
+                  ->add_handler(
+                      pair.a.get(), [](int, uint32_t) {}, IOLoop::READ)
+                  .code(),
+              StatusCode::kAlreadyExists);
     write_all(pair.b.get(), "x");
   });
   run();
@@ -416,36 +450,42 @@ TEST_P(IOLoopTasks, APingPongOfCoroutinesOverASocket) {
 TEST_P(IOLoopTasks, ResumeOnGoesOnInTheOtherLoopsThread) {
   std::unique_ptr<IOLoop> other = make_loop();
   LoopInThread thread(*other);
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                     for (int i = 0; i < 200; ++i) {
-                       EXPECT_TRUE(co_await resume_on(*other));
-                       EXPECT_TRUE(other->in_loop_thread());
-                       EXPECT_FALSE(loop_->in_loop_thread());
-                       EXPECT_EQ(IOLoop::current(false), other.get());
-                       EXPECT_TRUE(co_await resume_on(*loop_));
-                       EXPECT_TRUE(loop_->in_loop_thread());
-                     }
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                    for (int i = 0; i < 200; ++i) {
+                      EXPECT_TRUE(co_await resume_on(*other));
+                      EXPECT_TRUE(other->in_loop_thread());
+                      EXPECT_FALSE(loop_->in_loop_thread());
+                      EXPECT_EQ(IOLoop::current(false), other.get());
+                      EXPECT_TRUE(co_await resume_on(*loop_));
+                      EXPECT_TRUE(loop_->in_loop_thread());
+                    }
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, ResumeOnTheSameLoopIsTrue) {
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_TRUE(co_await resume_on(*loop_));
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_TRUE(co_await resume_on(*loop_));
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, ResumeOnAClosedLoopIsFalseAndStays) {
   std::unique_ptr<IOLoop> other = make_loop();
   ASSERT_TRUE(other->close().ok());
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_FALSE(co_await resume_on(*other));
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                     co_await sleep_for(milliseconds(1));
-                     EXPECT_TRUE(loop_->in_loop_thread());
-                     EXPECT_FALSE(co_await resume_on(*other));
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_FALSE(co_await resume_on(*other));
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                    co_await sleep_for(milliseconds(1));
+                    EXPECT_TRUE(loop_->in_loop_thread());
+                    EXPECT_FALSE(co_await resume_on(*other));
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, AwaitersUseTheLoopThatResumeOnWentTo) {
@@ -453,19 +493,21 @@ TEST_P(IOLoopTasks, AwaitersUseTheLoopThatResumeOnWentTo) {
   LoopInThread thread(*other);
   FdPair pair = socket_pair();
   Promise<int> promise;
-  EXPECT_TRUE(loop_->run_sync([&]() -> Task<> {
-                     EXPECT_TRUE(co_await resume_on(*other));
-                     co_await sleep_for(milliseconds(1));
-                     EXPECT_TRUE(other->in_loop_thread());
-                     write_all(pair.b.get(), "x");
-                     EXPECT_TRUE((co_await readable(pair.a.get())).ok());
-                     EXPECT_TRUE(other->in_loop_thread());
-                     loop_->add_callback([&] { promise.set_value(1); });
-                     co_await promise.get_future();
-                     EXPECT_TRUE(other->in_loop_thread());
-                     EXPECT_EQ(co_await give(2), 2);
-                     EXPECT_TRUE(other->in_loop_thread());
-                   }).ok());
+  EXPECT_TRUE(loop_
+                  ->run_sync([&]() -> Task<> {
+                    EXPECT_TRUE(co_await resume_on(*other));
+                    co_await sleep_for(milliseconds(1));
+                    EXPECT_TRUE(other->in_loop_thread());
+                    write_all(pair.b.get(), "x");
+                    EXPECT_TRUE((co_await readable(pair.a.get())).ok());
+                    EXPECT_TRUE(other->in_loop_thread());
+                    loop_->add_callback([&] { promise.set_value(1); });
+                    co_await promise.get_future();
+                    EXPECT_TRUE(other->in_loop_thread());
+                    EXPECT_EQ(co_await give(2), 2);
+                    EXPECT_TRUE(other->in_loop_thread());
+                  })
+                  .ok());
 }
 
 TEST_P(IOLoopTasks, AHopInTheInnermostTaskMovesTheWholeChain) {
@@ -481,10 +523,11 @@ TEST_P(IOLoopTasks, AHopInTheInnermostTaskMovesTheWholeChain) {
     co_return value;
   };
   EXPECT_EQ(*loop_->run_sync([&]() -> Task<int> {
-              const int value = co_await middle();
-              EXPECT_TRUE(other->in_loop_thread());
-              co_return value;
-            }), 1);
+    const int value = co_await middle();
+    EXPECT_TRUE(other->in_loop_thread());
+    co_return value;
+  }),
+            1);
 }
 
 TEST_P(IOLoopTasks, ATasksExceptionGoesToTheHandlerOfTheLoopThatSpawnedIt) {
@@ -542,10 +585,17 @@ TEST_P(IOLoopTasks, CloseDestroysThoseThatAreSuspendedUnresumedFromTheOutermostF
   auto inner = [&](int kind) -> Task<> {
     OnDestroy notice = note_destroyed("inner " + std::to_string(kind));
     switch (kind) {
-      case 0: co_await sleep_for(hours(1)); break;
-      case 1: static_cast<void>(co_await readable(empty.a.get())); break;
-      case 2: static_cast<void>(co_await writable(full.a.get())); break;
-      default: co_await promise.get_future();
+      case 0:
+        co_await sleep_for(hours(1));
+        break;
+      case 1:
+        static_cast<void>(co_await readable(empty.a.get()));
+        break;
+      case 2:
+        static_cast<void>(co_await writable(full.a.get()));
+        break;
+      default:
+        co_await promise.get_future();
     }
     seen_.push_back("resumed");
   };
@@ -557,7 +607,8 @@ TEST_P(IOLoopTasks, CloseDestroysThoseThatAreSuspendedUnresumedFromTheOutermostF
   for (int kind = 0; kind < 4; ++kind) {
     std::unique_ptr<IOLoop> loop = make_loop();
     const std::string n = std::to_string(kind);
-    loop->spawn_callback([&, f = note_destroyed("function " + n)](int k) { return outer(k); }, kind);
+    loop->spawn_callback([&, f = note_destroyed("function " + n)](int k) { return outer(k); },
+                         kind);
     run_turns(*loop, 1);
     EXPECT_THAT(seen_, IsEmpty());
     if (kind % 2 == 0) {

@@ -19,9 +19,9 @@
 namespace gyre::internal {
 namespace {
 
+using std::chrono::nanoseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using std::chrono::nanoseconds;
 using testing::OnDestroy;
 
 constexpr uint64_t kAnyTime = std::numeric_limits<uint64_t>::max();
@@ -36,7 +36,8 @@ class TimerQueueTest : public ::testing::Test {
   // Runs what is due, as the loop does.
   int run(int64_t now, uint64_t before = kAnyTime) {
     int count = 0;
-    while (queue_.run_one(at(now), before, [](CallbackNode* node) { node->run_and_destroy(); })) ++count;
+    while (queue_.run_one(at(now), before, [](CallbackNode* node) { node->run_and_destroy(); }))
+      ++count;
     queue_.restore();
     return count;
   }
@@ -91,7 +92,8 @@ TEST_F(TimerQueueTest, OneThatWasSetAsideMayBeCancelled) {
 }
 
 TEST_F(TimerQueueTest, CancelDestroysAtOnceAndOnlyOnce) {
-  const TimerId id = queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("destroyed"); })] {});
+  const TimerId id =
+      queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("destroyed"); })] {});
   EXPECT_TRUE(queue_.cancel(id));
   EXPECT_THAT(seen_, ElementsAre("destroyed"));
   EXPECT_FALSE(queue_.cancel(id));
@@ -157,7 +159,8 @@ TEST_F(TimerQueueTest, ClearDestroysAllAndADestructorMayCancelOrAdd) {
                                    seen_.push_back("destroyed");
                                  })] {});
   const uint64_t before = queue_.next_sequence();
-  queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("set aside, destroyed"); })] {});
+  queue_.add(at(1), CallSite(),
+             [n = OnDestroy([&] { seen_.push_back("set aside, destroyed"); })] {});
   queue_.run_one(at(10), 0, [](CallbackNode*) {});
   EXPECT_LT(before, queue_.next_sequence());
   queue_.clear();
@@ -168,7 +171,8 @@ TEST_F(TimerQueueTest, ClearDestroysAllAndADestructorMayCancelOrAdd) {
 TEST_F(TimerQueueTest, LargeCallablesAndTheEndsOfTheClock) {
   std::array<char, 500> large{};
   large[499] = 'z';
-  queue_.add(SteadyTime::max(), CallSite(), [this, large] { seen_.push_back(std::string(1, large[499])); });
+  queue_.add(SteadyTime::max(), CallSite(),
+             [this, large] { seen_.push_back(std::string(1, large[499])); });
   queue_.add(SteadyTime::min(), CallSite(), [this] { seen_.push_back("min"); });
   EXPECT_EQ(queue_.next_deadline(), SteadyTime::min());
   EXPECT_EQ(run(0), 1);
@@ -193,11 +197,25 @@ class TimerQueueModel {
 
   void step() {
     switch (random_() % 10) {
-      case 0: case 1: case 2: case 3: add(); break;
-      case 4: case 5: cancel_live(); break;
-      case 6: cancel_dead(); break;
-      case 7: now_ += random_() % 30; break;
-      default: run(); break;
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        add();
+        break;
+      case 4:
+      case 5:
+        cancel_live();
+        break;
+      case 6:
+        cancel_dead();
+        break;
+      case 7:
+        now_ += random_() % 30;
+        break;
+      default:
+        run();
+        break;
     }
     ASSERT_EQ(queue_.size(), live_.size());
     ASSERT_EQ(queue_.empty(), live_.empty());
@@ -220,8 +238,9 @@ class TimerQueueModel {
     // Few distinct deadlines, so that many are equal.
     const int64_t deadline = now_ - 20 + static_cast<int64_t>(random_() % 60);
     const int number = added_++;
-    const TimerId id = queue_.add(at(deadline), CallSite(),
-                                  [this, number, n = OnDestroy([this] { ++destroyed_; })] { ran_.push_back(number); });
+    const TimerId id = queue_.add(
+        at(deadline), CallSite(),
+        [this, number, n = OnDestroy([this] { ++destroyed_; })] { ran_.push_back(number); });
     ASSERT_TRUE(live_.emplace(Key(deadline, id.sequence), std::pair(id, number)).second);
     if (random_() % 8 == 0) run();
   }
@@ -261,10 +280,12 @@ class TimerQueueModel {
     ran_.clear();
     const size_t count = expected.size();
     for (size_t i = 0; i < count; ++i) {
-      ASSERT_TRUE(queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+      ASSERT_TRUE(
+          queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
     }
     if (limit > 0) {
-      ASSERT_FALSE(queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+      ASSERT_FALSE(
+          queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
     }
     queue_.restore();
     ASSERT_EQ(ran_, expected);

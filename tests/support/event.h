@@ -7,8 +7,8 @@
 
 namespace gyre::testing {
 
-// How long a test waits for what has to come. Only a failing test waits that long, so it is generous:
-// the machine may be busy, and sanitizers are slow.
+// How long a test waits for what has to come. Only a failing test waits that long, so it is
+// generous: the machine may be busy, and sanitizers are slow.
 inline constexpr std::chrono::seconds kDeadline{20};
 
 // Something that happens in one thread and that another waits for. Any thread.

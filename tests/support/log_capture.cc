@@ -14,9 +14,10 @@ class LogCapture::Sink : public LogSink {
     if (capture_ == nullptr) return;
     std::lock_guard<std::mutex> capture_lock(capture_->mutex_);
     capture_->lines_.emplace_back(message);
-    auto found = std::find_if(capture_->expected_.begin(), capture_->expected_.end(), [&](const Line& line) {
-      return line.level == level && message.find(line.message) != std::string_view::npos;
-    });
+    auto found =
+        std::find_if(capture_->expected_.begin(), capture_->expected_.end(), [&](const Line& line) {
+          return line.level == level && message.find(line.message) != std::string_view::npos;
+        });
     if (found != capture_->expected_.end()) {
       capture_->expected_.erase(found);
     } else if (level != LogLevel::kInfo && !capture_->allows(message)) {
@@ -48,7 +49,8 @@ LogCapture::~LogCapture() {
     ADD_FAILURE() << "unexpected in the log: " << to_string(line.level) << ": " << line.message;
   }
   for (const Line& line : expected_) {
-    ADD_FAILURE() << "missing in the log: " << to_string(line.level) << ": ..." << line.message << "...";
+    ADD_FAILURE() << "missing in the log: " << to_string(line.level) << ": ..." << line.message
+                  << "...";
   }
 }
 

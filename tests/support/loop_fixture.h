@@ -19,8 +19,8 @@ class LoopTest : public ::testing::TestWithParam<Backend> {
   LoopTest();
   ~LoopTest() override;
 
-  // A further loop of the same backend. It does not become current. Without options its time slice is
-  // endless: on a busy machine the end of one could come between any two callbacks.
+  // A further loop of the same backend. It does not become current. Without options its time slice
+  // is endless: on a busy machine the end of one could come between any two callbacks.
   std::unique_ptr<IOLoop> make_loop(std::string name = "other");
   std::unique_ptr<IOLoop> make_loop(IOLoopOptions options);
 
@@ -51,10 +51,10 @@ class LoopInThread {
 };
 
 // For TEST_P suites: once for each backend that is compiled in.
-#define GYRE_FOR_EACH_BACKEND(suite)                                                         \
+#define GYRE_FOR_EACH_BACKEND(suite)                                                           \
   INSTANTIATE_TEST_SUITE_P(Backends, suite, ::testing::ValuesIn(::gyre::available_backends()), \
-                           [](const ::testing::TestParamInfo<::gyre::Backend>& info) {       \
-                             return std::string(::gyre::to_string(info.param));              \
+                           [](const ::testing::TestParamInfo<::gyre::Backend>& info) {         \
+                             return std::string(::gyre::to_string(info.param));                \
                            })
 
 }  // namespace gyre::testing

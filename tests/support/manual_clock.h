@@ -11,12 +11,15 @@ namespace gyre::testing {
 // A clock that stands still until the test turns it. Any thread.
 class ManualClock final : public MonotonicClock {
  public:
-  explicit ManualClock(std::chrono::nanoseconds start = std::chrono::hours(1)) : now_(start.count()) {}
+  explicit ManualClock(std::chrono::nanoseconds start = std::chrono::hours(1))
+      : now_(start.count()) {}
 
   SteadyTime now() const override {
     return SteadyTime(std::chrono::nanoseconds(now_.load(std::memory_order_relaxed)));
   }
-  void advance(std::chrono::nanoseconds by) { now_.fetch_add(by.count(), std::memory_order_relaxed); }
+  void advance(std::chrono::nanoseconds by) {
+    now_.fetch_add(by.count(), std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<int64_t> now_;

@@ -17,8 +17,8 @@
 
 namespace gyre::testing {
 
-// A kernel of the test's own making, on a manual clock: a wait takes no time, and the clock jumps to
-// its end. What the test says happens in it: ready fds, a failure, a post.
+// A kernel of the test's own making, on a manual clock: a wait takes no time, and the clock jumps
+// to its end. What the test says happens in it: ready fds, a failure, a post.
 struct SimKernel {
   ManualClock clock;
   std::vector<std::chrono::nanoseconds> waits;  // the timeout of each

@@ -90,7 +90,8 @@ TEST_F(CgroupCpuLimit, OfBothVersionsIsTheSmaller) {
 }
 
 TEST_F(CgroupCpuLimit, IsNotDisturbedByGarbage) {
-  for (const char* text : {"", "\n", "max", "0 100000", "-5 100000", "100000 0", "100000 -1", "x y", "100000", "nan 100000"}) {
+  for (const char* text : {"", "\n", "max", "0 100000", "-5 100000", "100000 0", "100000 -1", "x y",
+                           "100000", "nan 100000"}) {
     write("app/cpu.max", text);
     EXPECT_EQ(limit("0::/app\n"), 0) << '"' << text << '"';
   }

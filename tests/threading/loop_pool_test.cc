@@ -32,11 +32,11 @@
 namespace gyre::testing {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::UnorderedElementsAre;
+using absl::StatusCode;
 using std::chrono::hours;
 using std::chrono::milliseconds;
-using absl::StatusCode;
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
 
 std::string thread_name() {
   char name[64] = "";
@@ -123,7 +123,8 @@ TEST_P(Threading, ADestroyedLoopThreadDestroysWhatIsQueuedUnrun) {
       blocked.set();
       EXPECT_TRUE(go_on.wait());
       t->stop();
-      t->loop().add_callback([n = OnDestroy([&] { ++destroyed; })] { ADD_FAILURE() << "ran after stop"; });
+      t->loop().add_callback(
+          [n = OnDestroy([&] { ++destroyed; })] { ADD_FAILURE() << "ran after stop"; });
       t->loop().call_later(hours(1), [n = OnDestroy([&] { ++destroyed; })] {});
     });
     ASSERT_TRUE(blocked.wait());
@@ -222,7 +223,8 @@ TEST_P(Threading, APinnedPoolBindsItsThreadsRoundAndRound) {
     });
   }
   ASSERT_TRUE(ran.wait(static_cast<int>(bound.size())));
-  for (size_t i = 0; i < bound.size(); ++i) EXPECT_THAT(bound[i], ElementsAre(cpus[i % cpus.size()]));
+  for (size_t i = 0; i < bound.size(); ++i)
+    EXPECT_THAT(bound[i], ElementsAre(cpus[i % cpus.size()]));
 }
 
 TEST_P(Threading, APoolThatRunsOutOfFdsEndsTheThreadsThatRunAndLeavesNoFdBehind) {
@@ -456,31 +458,37 @@ class ThreadingDeathTest : public ::testing::Test {
 };
 
 TEST_F(ThreadingDeathTest, APoolThatIsJoinedByItsOwnThread) {
-  EXPECT_DEATH({
-    LoopPoolOptions options;
-    options.threads = 1;
-    auto pool = LoopPool::create(options).value();
-    Event never;
-    pool->loop(0).add_callback([&] { pool->join(); });
-    static_cast<void>(never.wait());
-  }, "pool.*callback of loop \"gyre-0\"");
+  EXPECT_DEATH(
+      {
+        LoopPoolOptions options;
+        options.threads = 1;
+        auto pool = LoopPool::create(options).value();
+        Event never;
+        pool->loop(0).add_callback([&] { pool->join(); });
+        static_cast<void>(never.wait());
+      },
+      "pool.*callback of loop \"gyre-0\"");
 }
 
 TEST_F(ThreadingDeathTest, ALoopThreadThatJoinsItself) {
-  EXPECT_DEATH({
-    auto thread = LoopThread::create().value();
-    Event never;
-    thread->loop().add_callback([&] { thread->join(); });
-    static_cast<void>(never.wait());
-  }, "loop \"gyre\" joins itself");
+  EXPECT_DEATH(
+      {
+        auto thread = LoopThread::create().value();
+        Event never;
+        thread->loop().add_callback([&] { thread->join(); });
+        static_cast<void>(never.wait());
+      },
+      "loop \"gyre\" joins itself");
 }
 
 TEST_F(ThreadingDeathTest, ALoopBehindTheEndOfThePool) {
-  EXPECT_DEATH({
-    LoopPoolOptions options;
-    options.threads = 2;
-    LoopPool::create(options).value()->loop(2);
-  }, "loop 2 of a pool of 2");
+  EXPECT_DEATH(
+      {
+        LoopPoolOptions options;
+        options.threads = 2;
+        LoopPool::create(options).value()->loop(2);
+      },
+      "loop 2 of a pool of 2");
 }
 
 }  // namespace

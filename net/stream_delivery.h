@@ -1,0 +1,30 @@
+#ifndef GYRE_NET_STREAM_DELIVERY_H_
+#define GYRE_NET_STREAM_DELIVERY_H_
+
+#include "absl/status/status.h"
+#include "gyre/net/io_stream.h"
+
+namespace gyre {
+
+// While a callback of a stream is on the stack. Sends what it wrote when it is done; if it throws,
+// the stream closes.
+class IOStream::Delivery {
+ public:
+  explicit Delivery(IOStream& stream) : stream_(stream) { stream_.delivering_ = true; }
+  ~Delivery() {
+    stream_.delivering_ = false;
+    stream_.uncork();
+    if (!finished_)
+      stream_.close(absl::InternalError("a callback of the stream threw an exception"));
+    if (stream_.flushing_ && stream_.output_.empty()) stream_.finish_flushing();
+  }
+  void finish() { finished_ = true; }
+
+ private:
+  IOStream& stream_;
+  bool finished_ = false;
+};
+
+}  // namespace gyre
+
+#endif  // GYRE_NET_STREAM_DELIVERY_H_

@@ -1,0 +1,933 @@
+// Tasks side by side, with limits and without: what they give, and that nothing is left of those
+// that were cut off.
+
+#include "gyre/loop/combinators.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/loop/cancellation.h"
+#include "gyre/loop/io_loop.h"
+#include "gyre/loop/task.h"
+#include "gyre/tests/loop/coroutines/size.h"
+#include "gyre/tests/support/event.h"
+#include "gyre/tests/support/loop_fixture.h"
+#include "gyre/tests/support/on_destroy.h"
+#include "gyre/tests/support/sim_poller.h"
+#include "gyre/tests/support/sockets.h"
+
+namespace gyre::testing {
+namespace {
+
+using absl::StatusCode;
+using std::chrono::hours;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Names = std::vector<std::string>;
+
+template <class T, class... More>
+std::vector<Task<T>> tasks(Task<T> first, More... more) {
+  std::vector<Task<T>> all;
+  all.push_back(std::move(first));
+  (all.push_back(std::move(more)), ...);
+  return all;
+}
+
+Task<int> give(int value) { co_return value; }
+Task<int> give_after(nanoseconds delay, int value) {
+  co_await sleep_for(delay);
+  co_return value;
+}
+Task<int> fail_after(nanoseconds delay, std::string what) {
+  if (delay > nanoseconds(0)) co_await sleep_for(delay);
+  throw std::runtime_error(what);
+  co_return 0;
+}
+Task<> sleep_task(nanoseconds delay) { co_await sleep_for(delay); }
+
+class Combinators : public LoopTest {
+ protected:
+  // Runs a coroutine on the loop; it has to end before the deadline.
+  template <class F>
+  void run_task(F body) {
+    const absl::Status status = loop_->run_sync(body, kDeadline);
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  OnDestroy note(std::string name) {
+    return OnDestroy([this, name] { seen_.push_back(name); });
+  }
+  // Waits for ever, and says when it is destroyed.
+  Task<int> wait_for_ever(std::string name) {
+    OnDestroy notice = note(name);
+    co_await sleep_for(hours(1));
+    seen_.push_back(name + " went on");
+    co_return 0;
+  }
+
+  Names seen_;
+};
+GYRE_FOR_EACH_BACKEND(Combinators);
+
+// ---- with_timeout
+
+TEST_P(Combinators, WithTimeoutGivesTheResultThatCameInTime) {
+  run_task([&]() -> Task<> {
+    absl::StatusOr<int> at_once = co_await with_timeout(hours(1), give(1));
+    EXPECT_EQ(at_once.value(), 1);
+    absl::StatusOr<int> later = co_await with_timeout(hours(1), give_after(milliseconds(1), 2));
+    EXPECT_EQ(later.value(), 2);
+    absl::Status nothing = co_await with_timeout(hours(1), sleep_task(milliseconds(1)));
+    EXPECT_TRUE(nothing.ok());
+    auto owned = []() -> Task<std::unique_ptr<int>> { co_return std::make_unique<int>(3); };
+    absl::StatusOr<std::unique_ptr<int>> moved = co_await with_timeout(hours(1), owned());
+    EXPECT_EQ(**moved, 3);
+    auto status = []() -> Task<absl::StatusOr<int>> { co_return absl::NotFoundError("no"); };
+    absl::StatusOr<int> flat = co_await with_timeout(hours(1), status());
+    EXPECT_EQ(flat.status().code(), StatusCode::kNotFound);
+  });
+}
+
+TEST_P(Combinators, WithTimeoutTakesAFuture) {
+  run_task([&]() -> Task<> {
+    Promise<int> set;
+    set.set_value(4);
+    absl::StatusOr<int> done = co_await with_timeout(hours(1), set.get_future());
+    EXPECT_EQ(done.value(), 4);
+    Promise<void> later;
+    loop_->call_later(milliseconds(1), [&] { later.set_value(); });
+    absl::Status in_time = co_await with_timeout(hours(1), later.get_future());
+    EXPECT_TRUE(in_time.ok());
+    Promise<int> never;
+    absl::StatusOr<int> late = co_await with_timeout(milliseconds(1), never.get_future());
+    EXPECT_EQ(late.status().code(), StatusCode::kDeadlineExceeded);
+    never.set_value(5);  // harms nothing
+    co_await sleep_for(milliseconds(0));
+  });
+}
+
+TEST_P(Combinators, WithTimeoutThrowsWhatTheTaskThrew) {
+  run_task([&]() -> Task<> {
+    for (nanoseconds delay : {nanoseconds(0), nanoseconds(milliseconds(1))}) {
+      try {
+        static_cast<void>(co_await with_timeout(hours(1), fail_after(delay, "inside")));
+        ADD_FAILURE() << "not thrown";
+      } catch (const std::runtime_error& error) {
+        EXPECT_STREQ(error.what(), "inside");
+      }
+    }
+    Promise<int> broken;
+    Future<int> future = broken.get_future();
+    broken = Promise<int>();
+    bool thrown = false;
+    try {
+      static_cast<void>(co_await with_timeout(hours(1), std::move(future)));
+    } catch (const BrokenPromise&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+  });
+}
+
+TEST_P(Combinators, ATimeoutDestroysTheTaskBeforeItGoesOn) {
+  run_task([&]() -> Task<> {
+    absl::StatusOr<int> late = co_await with_timeout(milliseconds(1), wait_for_ever("task"));
+    EXPECT_EQ(late.status().code(), StatusCode::kDeadlineExceeded);
+    EXPECT_THAT(seen_, ElementsAre("task"));
+  });
+}
+
+TEST_P(Combinators, ATimeoutIsNeverEarly) {
+  run_task([&]() -> Task<> {
+    for (int i = 0; i < 20; ++i) {
+      const IOLoop::TimePoint start = loop_->time();
+      absl::StatusOr<int> late = co_await with_timeout(microseconds(700), wait_for_ever("task"));
+      EXPECT_FALSE(late.ok());
+      EXPECT_GE(loop_->time() - start, microseconds(700));
+    }
+  });
+}
+
+TEST_P(Combinators, ATaskThatIsCutOffLeavesNoFdRegistrationBehind) {
+  FdPair fds = socket_pair();
+  run_task([&]() -> Task<> {
+    auto wait = [](int fd) -> Task<absl::Status> { co_return co_await readable(fd); };
+    absl::Status late = co_await with_timeout(milliseconds(1), wait(fds.a.get()));
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+    // Free for a handler, and for another waiter.
+    EXPECT_TRUE(loop_->add_handler(fds.a.get(), [](int, uint32_t) {}, IOLoop::READ).ok());
+    EXPECT_TRUE(loop_->remove_handler(fds.a.get()).ok());
+    write_all(fds.b.get(), "x");
+    absl::Status again = co_await with_timeout(hours(1), wait(fds.a.get()));
+    EXPECT_TRUE(again.ok()) << again;
+  });
+}
+
+TEST_P(Combinators, OneDirectionThatIsCutOffLeavesTheOtherWaiting) {
+  FdPair fds = socket_pair();
+  fill(fds.a.get());
+  run_task([&]() -> Task<> {
+    auto read = [](int fd) -> Task<> { EXPECT_TRUE((co_await readable(fd)).ok()); };
+    auto write = [](int fd) -> Task<> { static_cast<void>(co_await writable(fd)); };
+    auto cut = [&]() -> Task<> {
+      absl::Status late = co_await with_timeout(milliseconds(1), write(fds.a.get()));
+      EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+      write_all(fds.b.get(), "x");
+    };
+    co_await when_all(tasks(read(fds.a.get()), cut()));
+  });
+}
+
+TEST(CombinatorsInSimulatedTime, NoTimerIsLeftOfWhatEndedOrWasCutOff) {
+  LogCapture log;
+  SimKernel kernel;
+  std::unique_ptr<IOLoop> loop = make_simulated_loop(kernel);
+  absl::Status status = loop->run_sync([&]() -> Task<> {
+    // In time: the limit's timer must not be waited for.
+    EXPECT_TRUE((co_await with_timeout(seconds(60), sleep_task(seconds(1)))).ok());
+    kernel.waits.clear();
+    co_await sleep_for(hours(2));
+    EXPECT_THAT(kernel.waits, ElementsAre(hours(2)));
+    // Cut off: neither must the sleep's.
+    absl::Status late = co_await with_timeout(seconds(1), sleep_task(seconds(60)));
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+    kernel.waits.clear();
+    co_await sleep_for(hours(2));
+    EXPECT_THAT(kernel.waits, ElementsAre(hours(2)));
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_P(Combinators, ALimitOfNothingGivesTheResultOfATaskThatNeedsNoTime) {
+  run_task([&]() -> Task<> {
+    for (nanoseconds limit : {nanoseconds(0), nanoseconds(-1), nanoseconds::min()}) {
+      absl::StatusOr<int> at_once = co_await with_timeout(limit, give(1));
+      EXPECT_TRUE(at_once.ok());
+      absl::StatusOr<int> late = co_await with_timeout(limit, wait_for_ever("task"));
+      EXPECT_EQ(late.status().code(), StatusCode::kDeadlineExceeded);
+    }
+    absl::StatusOr<int> endless =
+        co_await with_timeout(hours::max(), give_after(milliseconds(1), 2));
+    EXPECT_TRUE(endless.ok());
+  });
+}
+
+TEST(CombinatorsInSimulatedTime, AResultThatComesTogetherWithTheTimeoutIsNotLost) {
+  // The limit and the task's own timer are due in the same iteration, whichever came first.
+  LogCapture log;
+  SimKernel kernel;
+  std::unique_ptr<IOLoop> loop = make_simulated_loop(kernel);
+  absl::Status status = loop->run_sync([&]() -> Task<> {
+    // The task's timer is older than the limit's, so the task ends before its limit is over.
+    absl::StatusOr<int> together = co_await with_timeout(seconds(1), give_after(seconds(1), 7));
+    EXPECT_TRUE(together.ok()) << together.status();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_P(Combinators, NestedLimitsCutWhereTheFirstOneIsOver) {
+  run_task([&]() -> Task<> {
+    auto inner = [&](nanoseconds limit) -> Task<int> {
+      OnDestroy notice = note("inner");
+      absl::StatusOr<int> result = co_await with_timeout(limit, wait_for_ever("task"));
+      seen_.push_back("inner late");
+      co_return result.ok() ? 1 : -1;
+    };
+    absl::StatusOr<int> outer_in_time = co_await with_timeout(hours(1), inner(milliseconds(1)));
+    EXPECT_EQ(outer_in_time.value(), -1);
+    EXPECT_THAT(seen_, ElementsAre("task", "inner late", "inner"));
+    seen_.clear();
+    absl::StatusOr<int> outer_late = co_await with_timeout(milliseconds(1), inner(hours(1)));
+    EXPECT_EQ(outer_late.status().code(), StatusCode::kDeadlineExceeded);
+    EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("task", "inner"));
+  });
+}
+
+TEST_P(Combinators, AHundredNestedLimitsAreCutByTheOutermost) {
+  std::function<Task<int>(int)> nest = [&](int depth) -> Task<int> {
+    OnDestroy notice = note("level");
+    if (depth == 0) co_return co_await wait_for_ever("level");
+    absl::StatusOr<int> result = co_await with_timeout(hours(depth), nest(depth - 1));
+    seen_.push_back("went on");
+    co_return result.value_or(-1);
+  };
+  run_task([&]() -> Task<> {
+    absl::StatusOr<int> late = co_await with_timeout(milliseconds(1), nest(99));
+    EXPECT_EQ(late.status().code(), StatusCode::kDeadlineExceeded);
+  });
+  EXPECT_EQ(seen_, Names(101, "level"));
+}
+
+TEST_P(Combinators, ManyAwaitsInARowNeedNoStack) {
+  const int count = sized(1000000) / 2;  // for each of two backends
+  run_task([&]() -> Task<> {
+    int sum = 0;
+    for (int i = 0; i < count; ++i) {
+      absl::StatusOr<int> one = co_await with_timeout(hours(1), give(1));
+      sum += *one;
+    }
+    EXPECT_EQ(sum, count);
+  });
+}
+
+TEST_P(Combinators, ManyAwaitsInARowThatSuspendNeedNoStack) {
+  const int count = sized(200000);
+  run_task([&]() -> Task<> {
+    auto suspends = []() -> Task<int> {
+      Promise<int> promise;
+      Future<int> future = promise.get_future();
+      IOLoop::current()->add_callback([p = std::move(promise)]() mutable { p.set_value(1); });
+      co_return co_await future;
+    };
+    int sum = 0;
+    for (int i = 0; i < count; ++i) {
+      absl::StatusOr<int> one = co_await with_timeout(hours(1), suspends());
+      sum += *one;
+    }
+    EXPECT_EQ(sum, count);
+  });
+}
+
+// ---- with_cancellation
+
+TEST_P(Combinators, ATokenThatWasCancelledBeforeTheStartMeansThatTheTaskNeverRuns) {
+  run_task([&]() -> Task<> {
+    auto body = [&](OnDestroy) -> Task<int> {
+      seen_.push_back("ran");
+      co_return 1;
+    };
+    CancellationSource source;
+    source.cancel();
+    EXPECT_TRUE(source.cancelled());
+    absl::StatusOr<int> result =
+        co_await with_cancellation(source.token(), body(note("destroyed")));
+    EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
+    EXPECT_THAT(seen_, ElementsAre("destroyed"));
+  });
+}
+
+TEST_P(Combinators, ACancelDestroysTheTaskAndGivesCancelled) {
+  run_task([&]() -> Task<> {
+    CancellationSource source;
+    loop_->call_later(milliseconds(1), [&] {
+      source.cancel();
+      source.cancel();
+      EXPECT_THAT(seen_, IsEmpty()) << "later: who cancels may be the task itself";
+    });
+    absl::StatusOr<int> result =
+        co_await with_cancellation(source.token(), wait_for_ever("task"));
+    EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
+    EXPECT_THAT(seen_, ElementsAre("task"));
+    Promise<int> promise;
+    CancellationSource other;
+    loop_->add_callback([&] { other.cancel(); });
+    absl::StatusOr<int> future = co_await with_cancellation(other.token(), promise.get_future());
+    EXPECT_EQ(future.status().code(), StatusCode::kCancelled);
+  });
+}
+
+TEST_P(Combinators, ATokenThatIsNotCancelledChangesNothing) {
+  run_task([&]() -> Task<> {
+    absl::StatusOr<int> without = co_await with_cancellation(CancellationToken(), give(1));
+    EXPECT_EQ(without.value(), 1);
+    CancellationSource source;
+    absl::StatusOr<int> with =
+        co_await with_cancellation(source.token(), give_after(milliseconds(1), 2));
+    EXPECT_EQ(with.value(), 2);
+    source.cancel();  // nobody listens any more
+    co_await sleep_for(milliseconds(0));
+    bool thrown = false;
+    try {
+      static_cast<void>(co_await with_cancellation(CancellationToken(), fail_after({}, "x")));
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+  });
+}
+
+TEST_P(Combinators, ATaskThatCancelsItselfRunsToItsNextSuspension) {
+  run_task([&]() -> Task<> {
+    for (bool suspended_before : {false, true}) {
+      CancellationSource source;
+      auto suicide = [&]() -> Task<int> {
+        OnDestroy notice = note("destroyed");
+        if (suspended_before) co_await sleep_for(milliseconds(0));
+        source.cancel();
+        seen_.push_back("still here");
+        co_await sleep_for(hours(1));
+        co_return 1;
+      };
+      absl::StatusOr<int> result = co_await with_cancellation(source.token(), suicide());
+      EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
+      EXPECT_THAT(seen_, ElementsAre("still here", "destroyed"));
+      seen_.clear();
+    }
+  });
+}
+
+TEST_P(Combinators, ATaskThatCancelsItselfAndEndsGivesItsResult) {
+  run_task([&]() -> Task<> {
+    CancellationSource source;
+    auto last_words = [&]() -> Task<int> {
+      co_await sleep_for(milliseconds(0));
+      source.cancel();
+      co_return 1;
+    };
+    absl::StatusOr<int> result = co_await with_cancellation(source.token(), last_words());
+    EXPECT_EQ(result.value(), 1);
+  });
+}
+
+TEST_P(Combinators, WhoWasCancelledAtOnceMayGoOnInAnotherLoop) {
+  // The resumption that the cancel posted is late by then: it may not touch the chain, which
+  // another thread runs.
+  std::unique_ptr<IOLoop> far = make_loop("far");
+  LoopInThread thread(*far);
+  run_task([&]() -> Task<> {
+    for (int i = 0; i < 200; ++i) {
+      CancellationSource source;
+      auto suicide = [&]() -> Task<> {
+        source.cancel();
+        co_await sleep_for(hours(1));
+      };
+      absl::Status result = co_await with_cancellation(source.token(), suicide());
+      EXPECT_EQ(result.code(), StatusCode::kCancelled);
+      EXPECT_TRUE(co_await resume_on(*far));
+      co_await sleep_for(microseconds(10));
+      EXPECT_TRUE(co_await resume_on(*loop_));
+    }
+  });
+}
+
+TEST_P(Combinators, OneSourceCancelsManyInTheOrderInWhichTheyAsked) {
+  constexpr int kCount = 1000;
+  CancellationSource source;
+  std::vector<int> order;
+  auto one = [&](int i) -> Task<> {
+    absl::Status result =
+        co_await with_cancellation(source.token(), sleep_task(hours(1)));
+    EXPECT_EQ(result.code(), StatusCode::kCancelled);
+    order.push_back(i);
+  };
+  run_task([&]() -> Task<> {
+    std::vector<Task<>> all;
+    for (int i = 0; i < kCount; ++i) all.push_back(one(i));
+    loop_->call_later(milliseconds(1), [&] { source.cancel(); });
+    co_await when_all(std::move(all));
+  });
+  ASSERT_EQ(order.size(), static_cast<size_t>(kCount));
+  for (int i = 0; i < kCount; ++i) EXPECT_EQ(order[i], i);
+}
+
+TEST(CancellationToken, AListenerMayForgetAnotherAndDestroyTheSource) {
+  auto source = std::make_unique<CancellationSource>();
+  const CancellationToken token = source->token();
+  Names seen;
+  uint64_t forgotten = 0;
+  token.on_cancel([&] {
+    seen.push_back("first");
+    token.forget(forgotten);
+    source.reset();
+    token.on_cancel([&] { seen.push_back("at once"); });
+  });
+  forgotten = token.on_cancel([&] { seen.push_back("forgotten"); });
+  token.on_cancel([&] { seen.push_back("third"); });
+  EXPECT_FALSE(token.cancelled());
+  source->cancel();
+  EXPECT_TRUE(token.cancelled());
+  EXPECT_THAT(seen, ElementsAre("first", "at once", "third"));
+  EXPECT_FALSE(CancellationToken().cancelled());
+  EXPECT_EQ(CancellationToken().on_cancel([] {}), 0u);
+}
+
+// ---- when_all
+
+TEST_P(Combinators, WhenAllGivesTheResultsInOrderWhoeverEndedFirst) {
+  run_task([&]() -> Task<> {
+    std::vector<int> results = co_await when_all(
+        tasks(give_after(milliseconds(3), 1), give(2), give_after(milliseconds(1), 3)));
+    EXPECT_THAT(results, ElementsAre(1, 2, 3));
+    std::vector<int> none = co_await when_all(std::vector<Task<int>>());
+    EXPECT_THAT(none, IsEmpty());
+    co_await when_all(std::vector<Task<>>());
+    co_await when_all(tasks(sleep_task(milliseconds(1)), sleep_task(milliseconds(0))));
+  });
+}
+
+TEST_P(Combinators, WhenAllRunsThemSideBySide) {
+  run_task([&]() -> Task<> {
+    auto step = [&](std::string name) -> Task<> {
+      seen_.push_back(name + "1");
+      co_await sleep_for(milliseconds(0));
+      seen_.push_back(name + "2");
+    };
+    co_await when_all(tasks(step("a"), step("b")));
+    EXPECT_THAT(seen_, ElementsAre("a1", "b1", "a2", "b2"));
+  });
+}
+
+TEST_P(Combinators, WhenAllThrowsTheFirstExceptionOnceAllHaveEnded) {
+  run_task([&]() -> Task<> {
+    auto ends_last = [&]() -> Task<int> {
+      co_await sleep_for(milliseconds(5));
+      seen_.push_back("ended");
+      co_return 1;
+    };
+    try {
+      static_cast<void>(co_await when_all(tasks(ends_last(), fail_after(milliseconds(3), "second"),
+                                                fail_after(milliseconds(0), "third"))));
+      ADD_FAILURE() << "not thrown";
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "second") << "first by place, not by time";
+    }
+    EXPECT_THAT(seen_, ElementsAre("ended"));
+  });
+}
+
+TEST_P(Combinators, WhenAllOfTenThousand) {
+  const int count = 10000;
+  run_task([&]() -> Task<> {
+    std::vector<Task<int>> all;
+    for (int i = 0; i < count; ++i) all.push_back(give_after(microseconds(i % 100), i));
+    std::vector<int> results = co_await when_all(std::move(all));
+    EXPECT_EQ(results.size(), static_cast<size_t>(count));
+    for (int i = 0; i < count; ++i) EXPECT_EQ(results[i], i);
+  });
+}
+
+TEST_P(Combinators, ALimitAroundWhenAllDestroysTenThousand) {
+  const int count = 10000;
+  int destroyed = 0;
+  auto child = [&]() -> Task<int> {
+    OnDestroy notice([&] { ++destroyed; });
+    co_await sleep_for(hours(1));
+    co_return 1;
+  };
+  run_task([&]() -> Task<> {
+    std::vector<Task<int>> all;
+    for (int i = 0; i < count; ++i) all.push_back(child());
+    absl::StatusOr<std::vector<int>> late =
+        co_await with_timeout(milliseconds(1), when_all(std::move(all)));
+    EXPECT_EQ(late.status().code(), StatusCode::kDeadlineExceeded);
+    EXPECT_EQ(destroyed, count);
+  });
+}
+
+// ---- when_any
+
+TEST_P(Combinators, WhenAnyGivesTheFirstAndDestroysTheOthers) {
+  run_task([&]() -> Task<> {
+    FirstOf<int> first = co_await when_any(
+        tasks(wait_for_ever("a"), give_after(milliseconds(1), 5), wait_for_ever("b")));
+    EXPECT_EQ(first.index, 1u);
+    EXPECT_EQ(first.value, 5);
+    EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("a", "b"));
+    FirstOf<void> nothing = co_await when_any(tasks(sleep_task(hours(1)), sleep_task({})));
+    EXPECT_EQ(nothing.index, 1u);
+  });
+}
+
+TEST_P(Combinators, WhenAnyOfOneThatEndsAtOnceStartsNoFurther) {
+  run_task([&]() -> Task<> {
+    auto never = [&](OnDestroy) -> Task<int> {
+      seen_.push_back("ran");
+      co_return 2;
+    };
+    FirstOf<int> first =
+        co_await when_any(tasks(wait_for_ever("a"), give(1), never(note("b"))));
+    EXPECT_EQ(first.index, 1u);
+    EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("a", "b"));
+  });
+}
+
+TEST_P(Combinators, WhenAnyThrowsIfTheFirstThrewAndIgnoresTheOthers) {
+  run_task([&]() -> Task<> {
+    bool thrown = false;
+    try {
+      static_cast<void>(
+          co_await when_any(tasks(give_after(hours(1), 1), fail_after(milliseconds(1), "x"))));
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+    FirstOf<int> first =
+        co_await when_any(tasks(fail_after(hours(1), "never"), give_after(milliseconds(1), 3)));
+    EXPECT_EQ(first.value, 3);
+  });
+}
+
+TEST(CombinatorsInSimulatedTime, OfTwoThatEndTogetherWhenAnyGivesTheEarlier) {
+  LogCapture log;
+  SimKernel kernel;
+  std::unique_ptr<IOLoop> loop = make_simulated_loop(kernel);
+  absl::Status status = loop->run_sync([&]() -> Task<> {
+    FirstOf<int> first =
+        co_await when_any(tasks(give_after(seconds(1), 1), give_after(seconds(1), 2)));
+    EXPECT_EQ(first.index, 0u);
+    EXPECT_EQ(first.value, 1);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_P(Combinators, WhenAnyOfTenThousandDestroysAllButOne) {
+  const int count = 10000;
+  int destroyed = 0;
+  auto child = [&](int i) -> Task<int> {
+    OnDestroy notice([&] { ++destroyed; });
+    co_await sleep_for(i == count / 2 ? nanoseconds(milliseconds(1)) : nanoseconds(hours(1)));
+    co_return i;
+  };
+  run_task([&]() -> Task<> {
+    std::vector<Task<int>> all;
+    for (int i = 0; i < count; ++i) all.push_back(child(i));
+    FirstOf<int> first = co_await when_any(std::move(all));
+    EXPECT_EQ(first.index, static_cast<size_t>(count / 2));
+    EXPECT_EQ(destroyed, count);
+  });
+}
+
+TEST_P(Combinators, TheyNest) {
+  run_task([&]() -> Task<> {
+    auto race = [&](std::string name) -> Task<int> {
+      FirstOf<int> first =
+          co_await when_any(tasks(wait_for_ever(name), give_after(milliseconds(1), 1)));
+      co_return first.value;
+    };
+    absl::StatusOr<std::vector<int>> sum = co_await with_timeout(
+        hours(1), when_all(tasks(race("a"), race("b"), race("c"))));
+    EXPECT_THAT(sum.value(), ElementsAre(1, 1, 1));
+    EXPECT_THAT(seen_, ::testing::UnorderedElementsAre("a", "b", "c"));
+  });
+}
+
+TEST_P(Combinators, ThoseThatWereNeverAwaitedDestroyTheirTasksUnrun) {
+  auto body = [&](OnDestroy) -> Task<int> {
+    seen_.push_back("ran");
+    co_return 1;
+  };
+  { Task<absl::StatusOr<int>> never = with_timeout(hours(1), body(note("timeout"))); }
+  { Task<std::vector<int>> never = when_all(tasks(body(note("all")))); }
+  { Task<FirstOf<int>> never = when_any(tasks(body(note("any")))); }
+  EXPECT_THAT(seen_, ElementsAre("timeout", "all", "any"));
+}
+
+// ---- Children that hop to another loop
+
+class CombinatorsAcrossLoops : public Combinators {
+ protected:
+  CombinatorsAcrossLoops() : far_(make_loop("far")), thread_(*far_) {}
+
+  std::unique_ptr<IOLoop> far_;
+  LoopInThread thread_;
+};
+GYRE_FOR_EACH_BACKEND(CombinatorsAcrossLoops);
+
+TEST_P(CombinatorsAcrossLoops, ATaskThatEndsOnAnotherLoopGivesItsResultHere) {
+  auto there = [&](int value) -> Task<int> {
+    EXPECT_TRUE(co_await resume_on(*far_));
+    EXPECT_TRUE(far_->in_loop_thread());
+    co_return value;
+  };
+  run_task([&]() -> Task<> {
+    std::vector<int> all = co_await when_all(tasks(there(1), give(2), there(3)));
+    EXPECT_TRUE(loop_->in_loop_thread());
+    EXPECT_THAT(all, ElementsAre(1, 2, 3));
+    FirstOf<int> first = co_await when_any(tasks(wait_for_ever("a"), there(4)));
+    EXPECT_TRUE(loop_->in_loop_thread());
+    EXPECT_EQ(first.value, 4);
+    absl::StatusOr<int> in_time = co_await with_timeout(hours(1), there(5));
+    EXPECT_TRUE(loop_->in_loop_thread());
+    EXPECT_EQ(in_time.value(), 5);
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, ATaskIsCutOffWhereItWaitsAndOnThatLoopsThread) {
+  std::atomic<bool> destroyed_there{false};
+  auto there = [&]() -> Task<> {
+    OnDestroy notice([&] { destroyed_there = far_->in_loop_thread(); });
+    EXPECT_TRUE(co_await resume_on(*far_));
+    co_await sleep_for(hours(1));
+    ADD_FAILURE() << "went on";
+  };
+  run_task([&]() -> Task<> {
+    absl::Status late = co_await with_timeout(milliseconds(5), there());
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+    EXPECT_TRUE(destroyed_there) << "before it goes on";
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, AnFdThatATaskAwaitedThereIsFreeAfterIt) {
+  FdPair fds = socket_pair();
+  auto there = [&]() -> Task<> {
+    EXPECT_TRUE(co_await resume_on(*far_));
+    EXPECT_TRUE((co_await readable(fds.a.get())).ok());
+  };
+  run_task([&]() -> Task<> {
+    absl::Status late = co_await with_timeout(milliseconds(5), there());
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+    write_all(fds.b.get(), "x");
+    absl::Status again = co_await with_timeout(hours(1), there());
+    EXPECT_TRUE(again.ok()) << again;
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, ATaskThatHopsToAndFroIsCutOffWhereverItIs) {
+  const int rounds = kSanitized ? 50 : 300;
+  std::atomic<int> alive{0};
+  auto hopper = [&]() -> Task<> {
+    ++alive;
+    OnDestroy notice([&] { --alive; });
+    for (;;) {
+      EXPECT_TRUE(co_await resume_on(*far_));
+      EXPECT_TRUE(co_await resume_on(*loop_));
+    }
+  };
+  run_task([&]() -> Task<> {
+    for (int i = 0; i < rounds; ++i) {
+      absl::Status late = co_await with_timeout(microseconds(i % 50), hopper());
+      EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+      EXPECT_EQ(alive, 0);
+    }
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, TheLoserOfARaceThatEndsThereMeanwhileHarmsNothing) {
+  const int rounds = kSanitized ? 50 : 300;
+  auto there = [&](int value) -> Task<std::unique_ptr<int>> {
+    EXPECT_TRUE(co_await resume_on(*far_));
+    co_return std::make_unique<int>(value);
+  };
+  run_task([&]() -> Task<> {
+    for (int i = 0; i < rounds; ++i) {
+      FirstOf<std::unique_ptr<int>> first =
+          co_await when_any(tasks(there(0), there(1), there(2)));
+      EXPECT_EQ(*first.value, static_cast<int>(first.index));
+    }
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, ATaskOnALoopThatNobodyRunsIsCutOffToo) {
+  thread_.stop();
+  auto there = [&]() -> Task<> {
+    OnDestroy notice = note("destroyed");
+    EXPECT_TRUE(co_await resume_on(*far_));
+    ADD_FAILURE() << "went on";
+  };
+  run_task([&]() -> Task<> {
+    absl::Status late = co_await with_timeout(milliseconds(2), there());
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+    EXPECT_THAT(seen_, ElementsAre("destroyed"));
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, ATaskWhoseOtherLoopIsClosedIsGoneAndTheLimitStillCounts) {
+  auto there = [&]() -> Task<> {
+    EXPECT_TRUE(co_await resume_on(*far_));
+    co_await sleep_for(hours(1));
+  };
+  run_task([&]() -> Task<> {
+    loop_->call_later(milliseconds(5), [&] {
+      thread_.stop();
+      EXPECT_TRUE(far_->close().ok());
+    });
+    absl::Status late = co_await with_timeout(milliseconds(20), there());
+    EXPECT_EQ(late.code(), StatusCode::kDeadlineExceeded);
+  });
+}
+
+TEST_P(CombinatorsAcrossLoops, RunSyncsOwnLimitReachesThroughThemAll) {
+  std::atomic<int> destroyed{0};
+  auto there = [&]() -> Task<int> {
+    OnDestroy notice([&] { ++destroyed; });
+    EXPECT_TRUE(co_await resume_on(*far_));
+    co_await sleep_for(hours(1));
+    co_return 1;
+  };
+  absl::StatusOr<absl::StatusOr<std::vector<int>>> unused = absl::UnknownError("");
+  auto result = loop_->run_sync(
+      [&] { return with_timeout(hours(1), when_all(tasks(there(), give(1), there()))); },
+      nanoseconds(milliseconds(10)));
+  EXPECT_EQ(result.status().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(destroyed, 2);
+}
+
+// In a process of its own, for the two threads that wait for each other cannot be ended.
+void expect_exit_zero(std::function<void()> body) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        ::alarm(kSanitized ? 40 : 15);  // SIGALRM ends it
+        body();
+        std::_Exit(::testing::Test::HasFailure() ? 1 : 0);
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+
+using CombinatorsAcrossLoopsDeathTest = Combinators;
+GYRE_FOR_EACH_BACKEND(CombinatorsAcrossLoopsDeathTest);
+
+TEST_P(CombinatorsAcrossLoopsDeathTest, TwoLoopsThatCutOffEachOthersTasksDoNotWaitForEachOther) {
+  expect_exit_zero([&] {
+    std::unique_ptr<IOLoop> far = make_loop("far");
+    std::unique_ptr<IOLoop> near = make_loop("near");
+    Event done;
+    auto cut = [&](IOLoop& home, IOLoop& away) -> Task<> {
+      auto there = [](IOLoop& to) -> Task<> {
+        static_cast<void>(co_await resume_on(to));
+        co_await sleep_for(hours(1));
+      };
+      for (int i = 0; i < 200; ++i) {
+        static_cast<void>(co_await with_timeout(microseconds(200), there(away)));
+      }
+      EXPECT_TRUE(home.in_loop_thread());
+      done.set();
+    };
+    near->spawn_callback([&] { return cut(*near, *far); });
+    far->spawn_callback([&] { return cut(*far, *near); });
+    LoopInThread near_thread(*near);
+    LoopInThread far_thread(*far);
+    EXPECT_TRUE(done.wait(2));
+  });
+}
+
+TEST_P(CombinatorsAcrossLoopsDeathTest, TwoLoopsThatCloseWithTasksOnEachOtherDoNotWaitForEachOther) {
+  expect_exit_zero([&] {
+    for (int i = 0; i < 100; ++i) {
+      std::unique_ptr<IOLoop> far = make_loop("far");
+      std::unique_ptr<IOLoop> near = make_loop("near");
+      Event arrived;
+      auto wait = [&](IOLoop& away) -> Task<> {
+        auto there = [&](IOLoop& to) -> Task<> {
+          static_cast<void>(co_await resume_on(to));
+          arrived.set();
+          co_await sleep_for(hours(1));
+        };
+        static_cast<void>(co_await with_timeout(hours(1), there(away)));
+      };
+      near->spawn_callback([&] { return wait(*far); });
+      far->spawn_callback([&] { return wait(*near); });
+      {
+        LoopInThread near_thread(*near);
+        LoopInThread far_thread(*far);
+        EXPECT_TRUE(arrived.wait(2));
+      }
+      std::thread closer([&] { EXPECT_TRUE(near->close().ok()); });
+      EXPECT_TRUE(far->close().ok());
+      closer.join();
+    }
+  });
+}
+
+TEST(CombinatorsDeathTest, WhenAnyOfNoTaskIsACheckedError) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        auto loop = std::move(*IOLoop::create());
+        static_cast<void>(loop->run_sync([] { return when_any(std::vector<Task<int>>()); }));
+      },
+      "when_any");
+}
+
+// ---- The loop closes
+
+TEST_P(Combinators, CloseDestroysThoseThatWaitAndWhatTheyWaitFor) {
+  Promise<int> promise;
+  CancellationSource source;
+  auto all = [&]() -> Task<> {
+    OnDestroy notice = note("parent");
+    static_cast<void>(co_await when_all(tasks(wait_for_ever("child"), wait_for_ever("child"))));
+  };
+  auto any = [&]() -> Task<> {
+    OnDestroy notice = note("parent");
+    static_cast<void>(co_await when_any(tasks(wait_for_ever("child"), wait_for_ever("child"))));
+  };
+  auto limited = [&]() -> Task<> {
+    OnDestroy notice = note("parent");
+    static_cast<void>(co_await with_timeout(hours(1), wait_for_ever("child")));
+  };
+  auto cancellable = [&]() -> Task<> {
+    OnDestroy notice = note("parent");
+    static_cast<void>(co_await with_cancellation(source.token(), wait_for_ever("child")));
+  };
+  auto future = [&](Future<int> awaited) -> Task<> {
+    OnDestroy notice = note("parent");
+    static_cast<void>(co_await with_timeout(hours(1), std::move(awaited)));
+  };
+  loop_->spawn_callback(all);
+  loop_->spawn_callback(any);
+  loop_->spawn_callback(limited);
+  loop_->spawn_callback(cancellable);
+  loop_->spawn_callback(future, promise.get_future());
+  run_turns(3);
+  EXPECT_THAT(seen_, IsEmpty());
+  ASSERT_TRUE(loop_->close().ok());
+  EXPECT_EQ(std::count(seen_.begin(), seen_.end(), "parent"), 5);
+  EXPECT_EQ(std::count(seen_.begin(), seen_.end(), "child"), 6);
+  EXPECT_EQ(seen_.size(), 11u);
+  promise.set_value(1);
+  source.cancel();
+}
+
+TEST_P(CombinatorsAcrossLoops, CloseDestroysChildrenThatAreElsewhere) {
+  std::atomic<int> destroyed{0};
+  Event arrived;
+  auto there = [&]() -> Task<> {
+    OnDestroy notice([&] { ++destroyed; });
+    EXPECT_TRUE(co_await resume_on(*far_));
+    arrived.set();
+    co_await sleep_for(hours(1));
+  };
+  loop_->spawn_callback([&]() -> Task<> {
+    co_await when_all(tasks(there(), there(), there()));
+  });
+  {
+    LoopInThread thread(*loop_);
+    ASSERT_TRUE(arrived.wait(3));
+  }
+  ASSERT_TRUE(loop_->close().ok());
+  EXPECT_EQ(destroyed, 3);
+}
+
+TEST_P(Combinators, AFutureThatAnotherThreadSetsAroundTheTimeoutIsOneOrTheOther) {
+  const int rounds = kSanitized ? 100 : 500;
+  int in_time = 0, late = 0;
+  for (int i = 0; i < rounds; ++i) {
+    Promise<int> promise;
+    Future<int> future = promise.get_future();
+    std::thread setter([&, i] {
+      std::this_thread::sleep_for(microseconds(i % 100));  // spreads the race
+      promise.set_value(i);
+    });
+    absl::StatusOr<int> result = loop_->run_sync(
+        [&] { return with_timeout(microseconds(60), std::move(future)); }, kDeadline);
+    setter.join();
+    if (result.ok()) {
+      EXPECT_EQ(*result, i);
+      ++in_time;
+    } else {
+      EXPECT_EQ(result.status().code(), StatusCode::kDeadlineExceeded);
+      ++late;
+    }
+  }
+  EXPECT_EQ(in_time + late, rounds);
+}
+
+}  // namespace
+}  // namespace gyre::testing
