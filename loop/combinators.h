@@ -41,9 +41,10 @@ class TaskGroup {
     shared_ = std::make_shared<Shared>(parent, epoch, needed, tasks_.size());
     loop_ = &parent->loop();
     for (size_t i = 0; i < tasks_.size() && shared_->needed > 0; ++i) {
-      roots_.push_back(
-          start_task(*loop_, std::move(tasks_[i]), [shared = shared_, i](auto& promise) {
-            // On the loop where the task ended; the group's own is told there.
+      roots_.push_back(start_task(
+          *loop_, std::move(tasks_[i]),
+          // On the loop where the task ended; the group's own is told after that.
+          [shared = shared_, i](auto& promise) {
             shared->results[i].error = exception_of([&] {
               if constexpr (std::is_void_v<T>) {
                 promise.take();
@@ -52,8 +53,8 @@ class TaskGroup {
                 shared->results[i].value.emplace(promise.take());
               }
             });
-            ended(shared, i);
-          }));
+          },
+          [shared = shared_, i] { ended(shared, i); }));
     }
     shared_->starting = false;
     return shared_->needed == 0;

@@ -35,6 +35,7 @@ class HandlerTable {
     uint32_t generation = 0;
     uint32_t interest = PollEvents::kNone;
     Trigger trigger = Trigger::kLevel;
+    bool internal = false;         // of a stream or a coroutine: users may not touch it
     uint32_t removed_in_wait = 0;  // when the last registration of this number ended
   };
 

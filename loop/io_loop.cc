@@ -213,7 +213,7 @@ void IOLoop::rebuild_poller() {
 // ---- File descriptors
 
 absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, uint32_t events,
-                                      Trigger trigger) {
+                                      Trigger trigger, bool internal) {
   if (absl::Status status = check_usable("add_handler"); !status.ok()) return status;
   affinity_.assert_here("add_handler");
   if (fd < 0)
@@ -231,7 +231,7 @@ absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, u
   const uint32_t generation = handlers_.next_generation();
   const uint64_t token = internal::HandlerTable::token(fd, generation);
   if (absl::Status status = poller_->add(fd, interest, token, trigger); !status.ok()) return status;
-  handlers_.insert(fd, {&handler, generation, interest, trigger});
+  handlers_.insert(fd, {&handler, generation, interest, trigger, internal});
   return absl::OkStatus();
 }
 
@@ -252,7 +252,7 @@ absl::Status IOLoop::add_handler(int fd, Handler handler, uint32_t events) {
   return status;
 }
 
-absl::Status IOLoop::update_handler(int fd, uint32_t events) {
+absl::Status IOLoop::change_interest(int fd, uint32_t events, bool internal) {
   if (absl::Status status = check_usable("update_handler"); !status.ok()) return status;
   affinity_.assert_here("update_handler");
   if (events & ~kKnownEvents) {
@@ -260,7 +260,7 @@ absl::Status IOLoop::update_handler(int fd, uint32_t events) {
         absl::StrFormat("update_handler: unknown events 0x%x", events));
   }
   internal::HandlerTable::Registration* registration = handlers_.find(fd);
-  if (registration == nullptr) {
+  if (registration == nullptr || registration->internal != internal) {
     return absl::NotFoundError(absl::StrFormat("update_handler: fd %d has no handler", fd));
   }
   const uint32_t interest = events & (READ | WRITE);
@@ -270,10 +270,15 @@ absl::Status IOLoop::update_handler(int fd, uint32_t events) {
   return status;
 }
 
+absl::Status IOLoop::update_handler(int fd, uint32_t events) {
+  return change_interest(fd, events, /*internal=*/false);
+}
+
 absl::Status IOLoop::remove_handler(int fd) {
   if (absl::Status status = check_usable("remove_handler"); !status.ok()) return status;
   affinity_.assert_here("remove_handler");
-  if (handlers_.find(fd) == nullptr) {
+  const internal::HandlerTable::Registration* registration = handlers_.find(fd);
+  if (registration == nullptr || registration->internal) {
     return absl::NotFoundError(absl::StrFormat("remove_handler: fd %d has no handler", fd));
   }
   unregister_handler(fd);

@@ -299,7 +299,8 @@ class IOLoop {
   // Why the loop cannot be used, or OK.
   absl::Status check_usable(const char* what) const;
   absl::Status register_handler(int fd, internal::EventHandler& handler, uint32_t events,
-                                Trigger trigger);
+                                Trigger trigger, bool internal = false);
+  absl::Status change_interest(int fd, uint32_t events, bool internal);
   void unregister_handler(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void close_leased(bool all_fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 

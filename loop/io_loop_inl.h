@@ -31,11 +31,12 @@ void SyncRun<T>::begin(F& func) {
     error_ = exception_of([&] { awaited.emplace(func()); });
     if (error_ != nullptr) return finish();
     if constexpr (IsTask<R>::value) {
-      root_ =
-          start_task(loop_, *std::move(awaited), [run = this->shared_from_this()](auto& promise) {
+      root_ = start_task(
+          loop_, *std::move(awaited),
+          [run = this->shared_from_this()](auto& promise) {
             run->store([&]() -> T { return promise.take(); });
-            finish_elsewhere(run);
-          });
+          },
+          [run = this->shared_from_this()] { finish_elsewhere(run); });
     } else {
       loop_.add_future(*std::move(awaited), [run = this->shared_from_this()](Future<T> future) {
         if (run->over()) return;

@@ -151,11 +151,11 @@ namespace internal {
 
 absl::Status LoopAccess::add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events,
                              Trigger trigger) {
-  return loop.register_handler(fd, handler, events, trigger);
+  return loop.register_handler(fd, handler, events, trigger, /*internal=*/true);
 }
 
 absl::Status LoopAccess::update(IOLoop& loop, int fd, uint32_t events) {
-  return loop.update_handler(fd, events);
+  return loop.change_interest(fd, events, /*internal=*/true);
 }
 
 void LoopAccess::remove(IOLoop& loop, int fd) {

@@ -1,5 +1,7 @@
 #include "gyre/loop/run_sync.h"
 
+#include <utility>
+
 #include "absl/strings/str_format.h"
 #include "gyre/loop/io_loop.h"
 
@@ -31,9 +33,10 @@ void SyncRunBase::end() {
   root_.reset();
 }
 
-absl::Status SyncRunBase::outcome() const {
+absl::Status SyncRunBase::outcome() {
   if (finished_) {
-    if (error_ != nullptr) std::rethrow_exception(error_);
+    // The last reference is the caller's: what it catches is destroyed in its thread.
+    if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
     return absl::OkStatus();
   }
   if (timed_out_) {

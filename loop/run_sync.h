@@ -74,9 +74,10 @@ std::exception_ptr exception_of(F&& f) {
 template <class Bound>
 void start_spawned(IOLoop& loop, Bound bound);
 
-// Starts a chain of coroutines that gives its result to `done`; in task.h as well.
-template <class T, class Done>
-std::shared_ptr<TaskRoot> start_task(IOLoop& loop, Task<T> task, Done done);
+// Starts a chain of coroutines; take(promise) fetches its result, and tell() comes when nothing of it is
+// left. In task.h as well.
+template <class T, class Take, class Tell>
+std::shared_ptr<TaskRoot> start_task(IOLoop& loop, Task<T> task, Take take, Tell tell);
 
 // One run_sync. On the loop's thread, but for finish_elsewhere.
 class SyncRunBase {
@@ -93,7 +94,7 @@ class SyncRunBase {
   // From the loop where a Task ended, which may be another.
   static void finish_elsewhere(const std::shared_ptr<SyncRunBase>& run);
   // Why there is no result, or OK. Rethrows what the function threw.
-  absl::Status outcome() const;
+  absl::Status outcome();
 
   IOLoop& loop_;
   const std::shared_ptr<CallbackQueue> queue_;

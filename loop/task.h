@@ -14,7 +14,7 @@ namespace gyre {
 
 namespace internal {
 
-template <class T, class Done>
+template <class T, class Take, class Tell>
 class TaskRootOf;
 template <class Bound>
 class SpawnedRoot;
@@ -115,7 +115,7 @@ class [[nodiscard]] Task {
   }
 
  private:
-  template <class U, class Done>
+  template <class U, class Take, class Tell>
   friend class internal::TaskRootOf;
   template <class Bound>
   friend class internal::SpawnedRoot;
@@ -150,12 +150,13 @@ class [[nodiscard]] Task {
 
 namespace internal {
 
-// The root of a chain whose outermost coroutine is a Task<T>. done(promise) fetches its result.
-template <class T, class Done>
+// The root of a chain whose outermost coroutine is a Task<T>. take(promise) fetches its result, and
+// tell() comes once nothing of the chain is left.
+template <class T, class Take, class Tell>
 class TaskRootOf : public TaskRoot {
  public:
-  TaskRootOf(IOLoop& loop, Task<T> task, Done done)
-      : TaskRoot(loop), task_(std::move(task)), done_(std::move(done)) {}
+  TaskRootOf(IOLoop& loop, Task<T> task, Take take, Tell tell)
+      : TaskRoot(loop), task_(std::move(task)), take_(std::move(take)), tell_(std::move(tell)) {}
 
   void begin() {
     GYRE_CHECK(task_.valid(), "the task that was returned names nothing");
@@ -164,17 +165,20 @@ class TaskRootOf : public TaskRoot {
   }
 
  protected:
-  void on_finished() override { done_(task_.coroutine_.promise()); }
+  void on_finished() override { take_(task_.coroutine_.promise()); }
   void destroy_frames() override { task_ = Task<T>(); }
+  void on_gone() override { tell_(); }
 
  private:
   Task<T> task_;
-  Done done_;
+  Take take_;
+  Tell tell_;
 };
 
-template <class T, class Done>
-std::shared_ptr<TaskRoot> start_task(IOLoop& loop, Task<T> task, Done done) {
-  auto root = std::make_shared<TaskRootOf<T, Done>>(loop, std::move(task), std::move(done));
+template <class T, class Take, class Tell>
+std::shared_ptr<TaskRoot> start_task(IOLoop& loop, Task<T> task, Take take, Tell tell) {
+  auto root = std::make_shared<TaskRootOf<T, Take, Tell>>(loop, std::move(task), std::move(take),
+                                                          std::move(tell));
   root->begin();
   return root;
 }

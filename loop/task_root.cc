@@ -58,6 +58,7 @@ void TaskRoot::finish() {
   on_finished();
   destroy_frames();
   mark_gone();
+  on_gone();
 }
 
 void TaskRoot::destroy() {

@@ -70,6 +70,9 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
   virtual void on_finished() = 0;
   // Destroys the outermost coroutine, and what it awaits with it.
   virtual void destroy_frames() = 0;
+  // After both, where the chain has ended by itself: tell who waits for it. Not before: who waits may
+  // go on in another thread, and destroy what the coroutine's parameters refer to.
+  virtual void on_gone() {}
 
  private:
   friend class TaskRegistry;
