@@ -117,6 +117,7 @@ void CallbackQueue::close() {
   }
   discard(std::exchange(batch_, {}).first);
   discard(std::exchange(pending_, {}).first);
+  finish_batch();
 }
 
 }  // namespace gyre::internal

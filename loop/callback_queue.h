@@ -54,10 +54,13 @@ class CallbackQueue {
   // Any thread. False also when as many are queued as the limit says: f is not moved from then.
   template <class F, class... A>
   bool try_post(CallSite site, F&& f, A&&... a) {
-    if (!reserve()) return false;
-    // Closed: nothing is queued any more, so the reservation does not matter.
-    return push(new_arena_node<CallbackNode::Origin::kBoundedArena>(site, std::forward<F>(f),
-                                                                    std::forward<A>(a)...));
+    Reservation reservation(*this);
+    if (!reservation.made()) return false;
+    CallbackNode* node = new_arena_node<CallbackNode::Origin::kBoundedArena>(
+        site, std::forward<F>(f), std::forward<A>(a)...);
+    // The node stands for it now. Closed: nothing is queued any more, so it does not matter.
+    reservation.keep();
+    return push(node);
   }
 
   // Any thread. Takes the node over; false: closed, the callable is destroyed, the node freed.
@@ -152,17 +155,34 @@ class CallbackQueue {
     }
   };
 
+  // A place under the limit: given back unless a node came to need it, as when the callable's copy
+  // threw.
+  class Reservation {
+   public:
+    explicit Reservation(CallbackQueue& queue)
+        : queue_(queue),
+          made_(queue.bounded_.fetch_add(1, std::memory_order_relaxed) < queue.limit_) {}
+    Reservation(const Reservation&) = delete;
+    Reservation& operator=(const Reservation&) = delete;
+    ~Reservation() {
+      if (!kept_) queue_.bounded_.fetch_sub(1, std::memory_order_relaxed);
+    }
+
+    bool made() const { return made_; }
+    void keep() { kept_ = true; }
+
+   private:
+    CallbackQueue& queue_;
+    const bool made_;
+    bool kept_ = false;
+  };
+
   void push_local(CallbackNode* node) {
     if (!queue_.empty_hint()) [[unlikely]]
       take_remote();
     node->next.set(nullptr);
     pending_.append(node, node);
     ++queued_;
-  }
-  bool reserve() {
-    if (bounded_.fetch_add(1, std::memory_order_relaxed) < limit_) return true;
-    bounded_.fetch_sub(1, std::memory_order_relaxed);
-    return false;
   }
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);

@@ -11,8 +11,9 @@ class SteadyClock final : public MonotonicClock {
 }  // namespace
 
 const MonotonicClock& MonotonicClock::steady() {
-  static const SteadyClock clock;
-  return clock;
+  // Never destroyed: a loop may still run while the process exits.
+  static const auto* clock = new SteadyClock;
+  return *clock;
 }
 
 }  // namespace gyre

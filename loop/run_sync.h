@@ -74,8 +74,8 @@ std::exception_ptr exception_of(F&& f) {
 template <class Bound>
 void start_spawned(IOLoop& loop, Bound bound);
 
-// Starts a chain of coroutines; take(promise) fetches its result, and tell() comes when nothing of it is
-// left. In task.h as well.
+// Starts a chain of coroutines; take(promise) fetches its result, and tell() comes when nothing of
+// it is left. In task.h as well.
 template <class T, class Take, class Tell>
 std::shared_ptr<TaskRoot> start_task(IOLoop& loop, Task<T> task, Take take, Tell tell);
 

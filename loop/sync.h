@@ -216,25 +216,30 @@ class Queue {
   auto get() { return GetAwaiter{*this, {}}; }
   // nullopt if there is none.
   std::optional<T> try_get() {
-    if (items_.empty() || !getters_.empty()) return std::nullopt;
-    return take();
+    if (items_.empty()) return std::nullopt;
+    return take().value;
   }
 
   // co_await queue.put(item): gives nothing, once there is room.
   auto put(T item) { return PutAwaiter{*this, std::move(item), {}}; }
   // False, and the item is destroyed: there is no room.
   bool try_put(T item) {
-    if (items_.size() >= max_size_ || !putters_.empty()) return false;
+    if (items_.size() >= max_size_) return false;
     add(std::move(item));
     return true;
   }
 
  private:
+  struct Item {
+    uint64_t sequence;  // of the put
+    T value;
+  };
+
   // Is given its item when it is woken, so that nobody who comes later can take it.
   struct GetAwaiter {
     Queue& queue;
     internal::WaitList::Waiter waiter;
-    std::optional<T> item = std::nullopt;
+    std::optional<Item> item = std::nullopt;
 
     ~GetAwaiter() {
       if (waiter.woken() && item.has_value()) queue.give_back(*std::move(item));
@@ -251,7 +256,7 @@ class Queue {
     }
     T await_resume() {
       waiter.clear_woken();
-      return *std::move(item);
+      return std::move(item->value);
     }
   };
   struct PutAwaiter {
@@ -273,33 +278,38 @@ class Queue {
   };
 
   // Straight to the first one that waits, or to the end of the queue.
-  void add(T item) {
+  void add(T value) {
+    Item item{++last_, std::move(value)};
     if (internal::WaitList::Waiter* getter = getters_.wake_one()) {
       static_cast<GetAwaiter*>(getter->owner)->item.emplace(std::move(item));
     } else {
       items_.push_back(std::move(item));
     }
   }
-  // The oldest item; the first one that waits to put puts its own in.
-  T take() {
-    T item = std::move(items_.front());
+  // The oldest item; if that makes room, the first one that waits to put puts its own in.
+  Item take() {
+    Item item = std::move(items_.front());
     items_.pop_front();
+    if (items_.size() >= max_size_) return item;  // there were too many: one had come back
     if (internal::WaitList::Waiter* putter = putters_.wake_one()) {
-      items_.push_back(std::move(static_cast<PutAwaiter*>(putter->owner)->item));
+      add(std::move(static_cast<PutAwaiter*>(putter->owner)->item));
     }
     return item;
   }
-  // From one that was given it and destroyed before it went on.
-  void give_back(T item) {
+  // From one that was given it and destroyed before it went on: to where it was in the order.
+  void give_back(Item item) {
     if (internal::WaitList::Waiter* getter = getters_.wake_one()) {
       static_cast<GetAwaiter*>(getter->owner)->item.emplace(std::move(item));
-    } else {
-      items_.push_front(std::move(item));
+      return;
     }
+    auto place = items_.begin();
+    while (place != items_.end() && place->sequence < item.sequence) ++place;
+    items_.insert(place, std::move(item));
   }
 
   const size_t max_size_;
-  std::deque<T> items_;
+  std::deque<Item> items_;
+  uint64_t last_ = 0;
   internal::WaitList getters_;
   internal::WaitList putters_;
 };

@@ -1,6 +1,7 @@
 #include "gyre/loop/task_root.h"
 
 #include <chrono>
+#include <vector>
 
 #include "gyre/loop/io_loop.h"
 
@@ -13,12 +14,14 @@ void TaskRoot::start(std::coroutine_handle<> outermost) {
 
 void TaskRoot::run(std::coroutine_handle<> coroutine) {
   const std::shared_ptr<TaskRoot> keep = shared_from_this();
+  running_ = true;
   next_ = coroutine;
   while (next_ != nullptr) {
     while (next_ != nullptr) std::exchange(next_, nullptr).resume();
     // After a hop that succeeded another thread may run the chain.
     if (hop_.target != nullptr && leave_for_target()) return;
   }
+  running_ = false;
   if (finished_) finish();
 }
 
@@ -30,6 +33,7 @@ bool TaskRoot::leave_for_target() {
   IOLoop& target = *hop.target;
   const std::shared_ptr<CallbackQueue> queue = target.queue_;
   const uint64_t epoch = suspend(hop.coroutine);
+  running_ = false;
   std::shared_ptr<TaskRoot> self = source.tasks_.remove(*this);
   {
     MutexLock lock(mutex_);
@@ -49,6 +53,7 @@ bool TaskRoot::leave_for_target() {
   }
   source.tasks_.add(*this);  // cannot fail: the source runs, so nobody closes it
   *hop.refused = true;
+  running_ = true;
   next_ = hop.coroutine;
   return false;
 }
@@ -94,11 +99,15 @@ void TaskRoot::abandon(IOLoop& caller) {
     }
     if (asked != &loop) {
       asked = &loop;
-      loop.queue_->post(CallSite(), [root = shared_from_this(), &loop] {
-        if (!root->bound_to(loop)) return;  // it went on, to a third loop
-        const std::shared_ptr<TaskRoot> owned = loop.tasks_.remove(*root);
-        if (owned != nullptr) root->destroy();
-      });
+      loop.tasks_.ask_to_destroy(shared_from_this());
+      loop.queue_->post(CallSite(), [&loop] { loop.tasks_.destroy_asked(loop); });
+    }
+    if (caller.in_loop_thread()) {
+      // The other loop may wait in the same way for one of ours.
+      mutex_.unlock();
+      caller.tasks_.destroy_asked(caller);
+      mutex_.lock();
+      if (gone_) break;
     }
     // That loop may be stopped before it comes to the post: look again from time to time.
     gone_changed_.wait_for(mutex_, kRetry);
@@ -125,6 +134,28 @@ std::shared_ptr<TaskRoot> TaskRegistry::remove(TaskRoot& root) {
   if (root.following_ != nullptr) root.following_->previous_ = root.previous_;
   root.previous_ = root.following_ = nullptr;
   return std::move(root.self_);
+}
+
+void TaskRegistry::ask_to_destroy(std::shared_ptr<TaskRoot> root) {
+  MutexLock lock(mutex_);
+  asked_.push_back(std::move(root));
+}
+
+void TaskRegistry::destroy_asked(IOLoop& loop) {
+  std::vector<std::shared_ptr<TaskRoot>> asked;
+  {
+    MutexLock lock(mutex_);
+    asked = std::exchange(asked_, {});
+  }
+  for (std::shared_ptr<TaskRoot>& root : asked) {
+    if (!root->bound_to(loop)) continue;  // it went on, to a third loop
+    if (root->running_) {
+      // Further down on this stack: the post that came with the question finds it suspended.
+      ask_to_destroy(std::move(root));
+    } else if (remove(*root) != nullptr) {
+      root->destroy();
+    }
+  }
 }
 
 void TaskRegistry::close() {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "gyre/loop/mutex.h"
 
@@ -58,9 +59,9 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
     hop_ = {coroutine, &target, refused};
   }
 
-  // Destroys the chain where it is suspended, and waits for that. From the thread of `caller`, the
-  // loop that the root was started on and which does not run.
-  // (Which loop it leases is not known before, so the analysis cannot follow.)
+  // Destroys the chain where it is suspended, and waits for that, while it does what other loops
+  // ask of this one in the same way. From the thread of `caller`, the loop that the root was
+  // started on. (Which loop it leases is not known before, so the analysis cannot follow.)
   void abandon(IOLoop& caller) ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
  protected:
@@ -70,8 +71,8 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
   virtual void on_finished() = 0;
   // Destroys the outermost coroutine, and what it awaits with it.
   virtual void destroy_frames() = 0;
-  // After both, where the chain has ended by itself: tell who waits for it. Not before: who waits may
-  // go on in another thread, and destroy what the coroutine's parameters refer to.
+  // After both, where the chain has ended by itself: tell who waits for it. Not before: who waits
+  // may go on in another thread, and destroy what the coroutine's parameters refer to.
   virtual void on_gone() {}
 
  private:
@@ -95,6 +96,7 @@ class TaskRoot : public std::enable_shared_from_this<TaskRoot> {
   Hop hop_;
   uint64_t epoch_ = 0;
   bool finished_ = false;
+  bool running_ = false;  // on its loop's stack
 
   // Held while the binding changes, and by abandon() while it looks at a loop that is not its own.
   Mutex mutex_;
@@ -115,12 +117,16 @@ class TaskRegistry {
   bool add(TaskRoot& root);
   // Gives the ownership back; null if it is not in the list (any more).
   std::shared_ptr<TaskRoot> remove(TaskRoot& root);
+  // Another loop wants the chain destroyed: destroy_asked() does, on this loop's thread.
+  void ask_to_destroy(std::shared_ptr<TaskRoot> root);
+  void destroy_asked(IOLoop& loop);
   // Destroys every chain, on the calling thread, and refuses what comes later.
   void close();
 
  private:
   Mutex mutex_;
   TaskRoot* first_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::vector<std::shared_ptr<TaskRoot>> asked_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -43,8 +43,12 @@ bool TimerQueue::cancel(TimerId id) {
   if (id.sequence == 0 || id.slot / kSlotsPerPage >= pages_.size()) return false;
   Slot& cancelled = slot(id.slot);
   if (cancelled.sequence != id.sequence) return false;
-  if (cancelled.position == kAside) {
-    std::erase_if(aside_, [&](const Entry& entry) { return entry.sequence == id.sequence; });
+  if (cancelled.position & kAside) {
+    // Their order does not matter: restore() puts them back into the heap.
+    const uint32_t index = cancelled.position & ~kAside;
+    aside_[index] = aside_.back();
+    slot(aside_[index].slot).position = kAside | index;
+    aside_.pop_back();
   } else {
     remove_at(cancelled.position);
   }

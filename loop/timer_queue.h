@@ -75,7 +75,7 @@ class TimerQueue {
       const Entry entry = heap_.front();
       remove_at(0);
       if (entry.sequence >= before) {
-        slot(entry.slot).position = kAside;
+        slot(entry.slot).position = kAside | static_cast<uint32_t>(aside_.size());
         aside_.push_back(entry);
         continue;
       }
@@ -98,8 +98,8 @@ class TimerQueue {
   void clear();
 
  private:
-  static constexpr uint32_t kAside = UINT32_MAX;  // due, but set aside
-  static constexpr uint32_t kNone = UINT32_MAX - 1;
+  static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kAside = uint32_t{1} << 31;  // a position in aside_, not in the heap
   static constexpr uint32_t kSlotsPerPage = 128;
 
   struct Entry {
@@ -114,7 +114,7 @@ class TimerQueue {
 
   struct Slot {
     uint64_t sequence = 0;      // 0: free, or running
-    uint32_t position = kNone;  // in the heap
+    uint32_t position = kNone;  // in the heap, or in aside_
     uint32_t next_free = kNone;
     alignas(16) unsigned char storage[80];
 

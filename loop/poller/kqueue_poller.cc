@@ -48,8 +48,8 @@ uint32_t direction_of(const struct kevent& event) {
   return event.filter == EVFILT_WRITE ? PollEvents::kWrite : PollEvents::kRead;
 }
 
-// Whole microseconds, rounded up: XNU turns the time into ticks of 1/24 us on some machines, and older
-// ones into microseconds, always downwards.
+// Whole microseconds, rounded up: XNU turns the time into ticks of 1/24 us on some machines, and
+// older ones into microseconds, always downwards.
 timespec to_limit(std::chrono::nanoseconds timeout) {
   if (timeout.count() <= 0) return kAtOnce;
   // itimerfix() of XNU takes no more; FreeBSD reads more than 2^31 as "no limit".
@@ -60,8 +60,9 @@ timespec to_limit(std::chrono::nanoseconds timeout) {
 }
 
 // One direction is at its end. If the other one is too, the connection or the pipe is gone: poll(2)
-// says POLLHUP. Asked for the other direction alone, since XNU calls the end of that one POLLHUP which
-// it was asked for (poll_callback in bsd/kern/sys_generic.c); POLLNVAL is its word for a pipe's.
+// says POLLHUP. Asked for the other direction alone, since XNU calls the end of that one POLLHUP
+// which it was asked for (poll_callback in bsd/kern/sys_generic.c); POLLNVAL is its word for a
+// pipe's.
 bool other_direction_ended(int fd, uint32_t ended) {
   pollfd other{fd, static_cast<short>(ended == PollEvents::kRead ? POLLOUT : POLLIN), 0};
   return ::poll(&other, 1, 0) > 0 && (other.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
@@ -100,7 +101,8 @@ KqueuePoller::Registration* KqueuePoller::find(int fd) {
   return registrations_[fd].active ? &registrations_[fd] : nullptr;
 }
 
-// False if the number was closed since, and another file has it. Enabling what is enabled changes nothing.
+// False if the number was closed since, and another file has it. Enabling what is enabled changes
+// nothing.
 bool KqueuePoller::kernel_knows(int fd, const Registration& registration) {
   for (const FilterOf& f : kFilters) {
     if (!(registration.filters & f.event)) continue;
@@ -110,8 +112,9 @@ bool KqueuePoller::kernel_knows(int fd, const Registration& registration) {
   return true;  // registered without a filter: nothing tells
 }
 
-// Brings the kernel's filters of an fd up to date at once. `replace`: removes those it has before, which
-// EV_ADD would leave as they are but for udata: EV_CLEAR stays what it was (kern_event.c of FreeBSD).
+// Brings the kernel's filters of an fd up to date at once. `replace`: removes those it has before,
+// which EV_ADD would leave as they are but for udata: EV_CLEAR stays what it was (kern_event.c of
+// FreeBSD).
 absl::Status KqueuePoller::apply(int fd, Registration& registration, bool replace) {
   struct kevent changes[kMaxChangesPerFd];
   struct kevent receipts[kMaxChangesPerFd];
@@ -147,7 +150,8 @@ absl::Status KqueuePoller::apply(int fd, Registration& registration, bool replac
       error = static_cast<int>(receipts[i].data);
     }
   }
-  return error == 0 ? absl::OkStatus() : errno_status(error, absl::StrFormat("kevent of fd %d", fd));
+  return error == 0 ? absl::OkStatus()
+                    : errno_status(error, absl::StrFormat("kevent of fd %d", fd));
 }
 
 absl::Status KqueuePoller::add(int fd, uint32_t interest, uint64_t token, Trigger trigger) {
@@ -235,7 +239,8 @@ void KqueuePoller::collect_changes() {
 
 int KqueuePoller::receive(std::span<const struct kevent> changes, const timespec* limit) {
   return ::kevent(kqueue_.get(), changes.data(), static_cast<int>(changes.size()),
-                  kernel_events_.data(), kMaxEventsPerWait - static_cast<int>(ready_.size()), limit);
+                  kernel_events_.data(), kMaxEventsPerWait - static_cast<int>(ready_.size()),
+                  limit);
 }
 
 // A change's error needs a place in the list of events, or the changes behind it are not looked at
@@ -285,7 +290,8 @@ void KqueuePoller::take_change_error(const struct kevent& event) {
   registration.filters &= ~direction_of(event);
   // The file was closed without remove(), or before the removal was sent: the kernel has no filter.
   if (event.data == ENOENT || event.data == EBADF || !registration.active) return;
-  // EPIPE: nobody reads the pipe any more. Anything else is told in the same way: no caller is left.
+  // EPIPE: nobody reads the pipe any more. Anything else is told in the same way: no caller is
+  // left.
   if (ready_.size() == kMaxEventsPerWait - kMaxChanges) return defer(fd, registration);
   merge(fd, registration, {fd, direction_of(event), PollEvents::kNone, true});
   if (registration.trigger == Trigger::kLevel) defer(fd, registration);
@@ -302,8 +308,8 @@ void KqueuePoller::take_event(const struct kevent& event) {
     return;
   }
   if (event.flags & EV_ONESHOT) {
-    // FreeBSD's last word on a pipe that nobody reads any more: it has removed the filter (pipeclose,
-    // knlist_clear), though a level has to be reported again.
+    // FreeBSD's last word on a pipe that nobody reads any more: it has removed the filter
+    // (pipeclose, knlist_clear), though a level has to be reported again.
     registration.filters &= ~direction;
     if (registration.trigger == Trigger::kLevel) defer(fd, registration);
   }
@@ -343,8 +349,8 @@ void KqueuePoller::finish(WaitResult& result) {
 void KqueuePoller::wake() noexcept {
   struct kevent trigger;
   EV_SET(&trigger, kWakeIdent, EVFILT_USER, 0, NOTE_TRIGGER, 0, nullptr);
-  // Without a list of events it does not sleep, so there is no EINTR; another error cannot be reported
-  // from a signal handler.
+  // Without a list of events it does not sleep, so there is no EINTR; another error cannot be
+  // reported from a signal handler.
   ::kevent(kqueue_.get(), &trigger, 1, nullptr, 0, nullptr);
 }
 

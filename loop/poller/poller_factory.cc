@@ -11,6 +11,9 @@
 #if defined(__linux__)
 #include "gyre/loop/poller/epoll_poller.h"
 #define GYRE_HAS_EPOLL 1
+#elif defined(__APPLE__) || defined(__FreeBSD__)
+#include "gyre/loop/poller/kqueue_poller.h"
+#define GYRE_HAS_KQUEUE 1
 #endif
 
 namespace gyre {
@@ -29,7 +32,11 @@ constexpr Entry kBackends[] = {
 #else
     {Backend::kEpoll, "epoll", nullptr},
 #endif
+#if defined(GYRE_HAS_KQUEUE)
+    {Backend::kKqueue, "kqueue", &internal::KqueuePoller::create},
+#else
     {Backend::kKqueue, "kqueue", nullptr},
+#endif
     {Backend::kSelect, "select", &internal::SelectPoller::create},
 };
 

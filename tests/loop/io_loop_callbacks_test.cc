@@ -287,7 +287,10 @@ TEST_P(IOLoopCallbacks, AStopInABatchIsNotCutByTheTimeSlice) {
   options.clock = &clock;
   options.time_slice = milliseconds(2);
   std::unique_ptr<IOLoop> loop = make_loop(std::move(options));
-  loop->add_callback([&] { loop->stop(); });
+  loop->add_callback([&] {
+    loop->stop();
+    clock.advance(milliseconds(3));
+  });
   for (const char* name : {"a", "b", "c"}) {
     loop->add_callback([&, name] {
       seen_.push_back(name);
@@ -482,7 +485,9 @@ TEST_P(IOLoopCallbacks, LargeOnesAndArgumentsAreDestroyedRightAfterTheyRanToo) {
   auto notice = [&](const char* what) {
     return OnDestroy([this, what] { seen_.push_back(what); });
   };
-  loop_->add_callback([&, large = std::array<char, 500>(), n = notice("large destroyed")] {});
+  loop_->add_callback([large = std::array<char, 500>(), n = notice("large destroyed")] {
+    static_cast<void>(large);
+  });
   loop_->add_callback([](const OnDestroy&) {}, notice("argument destroyed"));
   loop_->add_callback([&] { seen_.push_back("next"); });
   run_turns();

@@ -27,8 +27,8 @@ std::unique_ptr<IOLoop> make_loop() {
   return IOLoop::create(std::move(options)).value();
 }
 
-// Each statement makes what it needs, threads too: it runs in a child of fork(). This process has one
-// thread, so that is safe.
+// Each statement makes what it needs, threads too: it runs in a child of fork(). This process has
+// one thread, so that is safe.
 class IOLoopDeathTest : public ::testing::Test {};
 
 // Calls `use` while another thread runs the loop.

@@ -483,8 +483,8 @@ TEST_P(IOLoopClosing, APostThatRacesCloseIsRefusedOrDestroyedByIt) {
   // written to a poller that is gone.
   for (int round = 0; round < 25; ++round) {
     std::unique_ptr<IOLoop> loop = make_loop();
-    std::atomic<int> destroyed{0}, ran{0}, accepted{0}, refused{0}, destroyed_by_close{0};
-    std::atomic<bool> closing{false}, go{false};
+    std::atomic<int> destroyed{0}, ran{0}, accepted{0}, refused{0};
+    std::atomic<bool> go{false};
     std::vector<std::thread> producers;
     for (int t = 0; t < 2; ++t) {
       producers.emplace_back([&] {

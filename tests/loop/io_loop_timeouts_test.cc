@@ -390,7 +390,7 @@ TEST_P(IOLoopTimeouts, ThatAreDueWhenTheLoopWasBlockedAllFireOnceInOrder) {
 }
 
 TEST_P(IOLoopTimeouts, SurviveARestart) {
-  loop_->call_later(milliseconds(1), [&] {
+  loop_->call_later(milliseconds(50), [&] {
     seen_.push_back("fired");
     loop_->stop();
   });

@@ -301,12 +301,14 @@ TEST_P(RunSync, ATaskThatEndsOnAnotherLoopIsDestroyedBeforeItReturns) {
   LoopInThread thread(*other);
   for (int i = 0; i < 10; ++i) {
     std::atomic<bool> destroyed{false};
-    EXPECT_TRUE(loop_->run_sync([&] {
-                       return end_on(*other, OnDestroy([&destroyed] {
-                                       std::this_thread::sleep_for(milliseconds(2));  // as long as it takes
-                                       destroyed = true;
-                                     }));
-                     }).ok());
+    EXPECT_TRUE(loop_
+                    ->run_sync([&] {
+                      return end_on(*other, OnDestroy([&destroyed] {
+                        std::this_thread::sleep_for(milliseconds(2));  // as long as it takes
+                        destroyed = true;
+                      }));
+                    })
+                    .ok());
     ASSERT_TRUE(destroyed);
   }
 }
@@ -331,7 +333,7 @@ TEST_P(RunSync, ATimeoutReachesATaskThatSleepsOnAnotherLoop) {
   for (int i = 0; i < 20; ++i) {
     int destroyed = 0;
     const absl::Status status = loop_->run_sync(
-        [&, i]() -> Task<> {
+        [&]() -> Task<> {
           OnDestroy notice([&] {
             ++destroyed;
             destroyed_by = std::this_thread::get_id();

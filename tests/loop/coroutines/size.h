@@ -17,8 +17,8 @@ inline constexpr bool kSanitized = false;
 inline constexpr bool kSanitized = false;
 #endif
 
-// A size of a large test: `full`, a twentieth of it under a sanitizer, and divided by GYRE_TEST_SCALE
-// where that is set (for emulators and the like).
+// A size of a large test: `full`, a twentieth of it under a sanitizer, and divided by
+// GYRE_TEST_SCALE where that is set (for emulators and the like).
 inline int sized(int full) {
   const char* scale = std::getenv("GYRE_TEST_SCALE");
   const int divisor = scale != nullptr && std::atoi(scale) > 0 ? std::atoi(scale) : 1;
