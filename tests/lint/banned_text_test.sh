@@ -2,7 +2,7 @@
 # What must not be written in gyre's sources, and why.
 source tests/lint/lint.sh
 
-libraries=(loop threading net)
+libraries=(loop threading net testing)
 
 # banned WHY PATTERN: in the code of the libraries, comments apart.
 banned() {
@@ -20,6 +20,6 @@ banned "an include guard: headers are reached over two paths" '#[[:space:]]*prag
 
 # Work left undone belongs into the issue tracker. (Brackets: this file is searched too.)
 complain "$(grep -rnwIE 'TO[D]O|FIX[M]E' --exclude-dir='.?*' --exclude-dir='bazel-*' \
-  bazel benchmarks examples loop net tests threading tools BUILD.bazel MODULE.bazel WORKSPACE .bazelrc || true)"
+  bazel benchmarks examples loop net testing tests threading tools BUILD.bazel MODULE.bazel WORKSPACE .bazelrc || true)"
 
 finish

@@ -3,7 +3,7 @@
 # bazel/deps.bzl for Debian. A machine builds with one of them, and would not notice the other.
 source tests/lint/lint.sh
 
-mapfile -t public_files < <(echo BUILD.bazel; files BUILD.bazel bazel loop net threading)
+mapfile -t public_files < <(echo BUILD.bazel; files BUILD.bazel bazel loop net testing threading)
 mapfile -t build_files < <(printf '%s\n' "${public_files[@]}" bazel/gyre.bzl
   files BUILD.bazel benchmarks examples tests | grep -v '^examples/consumer/')
 

@@ -2,7 +2,7 @@
 # Include guards are named after the path; gyre's own headers are included by their whole path.
 source tests/lint/lint.sh
 
-folders=(loop threading net tests benchmarks examples)
+folders=(loop threading net testing tests benchmarks examples)
 
 for header in $(files '*.h' "${folders[@]}"); do
   guard=GYRE_$(printf '%s' "${header%.h}" | tr 'a-z/.-' 'A-Z___')_H_

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/tests/support/manual_clock.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sockets.h"
 

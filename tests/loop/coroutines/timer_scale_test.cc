@@ -15,7 +15,7 @@
 #include "gyre/tests/loop/coroutines/size.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/tests/support/manual_clock.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sim_poller.h"
 

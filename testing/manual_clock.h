@@ -1,5 +1,5 @@
-#ifndef GYRE_TESTS_SUPPORT_MANUAL_CLOCK_H_
-#define GYRE_TESTS_SUPPORT_MANUAL_CLOCK_H_
+#ifndef GYRE_TESTING_MANUAL_CLOCK_H_
+#define GYRE_TESTING_MANUAL_CLOCK_H_
 
 #include <atomic>
 #include <chrono>
@@ -8,7 +8,8 @@
 
 namespace gyre::testing {
 
-// A clock that stands still until the test turns it. Any thread.
+// A clock that stands still until the test turns it: for IOLoopOptions::clock. Any thread. A loop
+// that sleeps does not notice; one on a SimulatedKernel turns its kernel's clock itself.
 class ManualClock final : public MonotonicClock {
  public:
   explicit ManualClock(std::chrono::nanoseconds start = std::chrono::hours(1))
@@ -27,4 +28,4 @@ class ManualClock final : public MonotonicClock {
 
 }  // namespace gyre::testing
 
-#endif  // GYRE_TESTS_SUPPORT_MANUAL_CLOCK_H_
+#endif  // GYRE_TESTING_MANUAL_CLOCK_H_
