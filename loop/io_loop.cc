@@ -83,6 +83,10 @@ absl::Status IOLoop::start() {
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
     busy_since_ = clock_.now();
+    if (idle_wheel_ != nullptr) {
+      idle_wheel_->end_iteration(busy_since_);  // what was touched between the runs
+      idle_wheel_->begin_iteration(busy_since_);
+    }
     while (iterate()) {
     }
     status = std::exchange(poll_failure_, absl::OkStatus());
@@ -103,6 +107,7 @@ bool IOLoop::iterate() {
   const uint64_t added_before = timers_.next_sequence();
   run_callbacks();
   run_timeouts(added_before);
+  if (idle_wheel_ != nullptr) run_idle_timeouts();
   if (queue_->stop_requested()) return false;
   poll_and_dispatch();
   return poll_failure_.ok();
@@ -143,11 +148,29 @@ void IOLoop::run_timeouts(uint64_t added_before) {
   counters_.timeouts.add(count);
 }
 
+void IOLoop::run_idle_timeouts() {
+  internal::IdleWheel& wheel = *idle_wheel_;
+  if (wheel.empty()) return;
+  wheel.sweep();
+  if (!wheel.has_expired()) return;
+  TimeSlice slice(clock_, time_slice_);
+  uint64_t count = 0;
+  do {
+    call(CallSite(), "an idle timeout", [&wheel] { wheel.run_one(); });
+    ++count;
+  } while (wheel.has_expired() && (!slice.over() || queue_->stop_requested()));
+  counters_.timeouts.add(count);
+}
+
 IOLoop::Duration IOLoop::poll_timeout(TimePoint now) const {
   if (queue_->has_work()) return Duration::zero();
-  if (timers_.empty()) return Duration(-1);
-  if (timers_.next_deadline() == TimePoint::max()) return Duration(-1);
-  return std::max(internal::saturating_sub(timers_.next_deadline(), now), Duration::zero());
+  TimePoint deadline = timers_.empty() ? TimePoint::max() : timers_.next_deadline();
+  if (idle_wheel_ != nullptr && !idle_wheel_->empty()) {
+    if (idle_wheel_->has_expired()) return Duration::zero();
+    deadline = std::min(deadline, idle_wheel_->next_deadline().value_or(deadline));
+  }
+  if (deadline == TimePoint::max()) return Duration(-1);
+  return std::max(internal::saturating_sub(deadline, now), Duration::zero());
 }
 
 void IOLoop::poll_and_dispatch() {
@@ -157,12 +180,14 @@ void IOLoop::poll_and_dispatch() {
   Duration timeout = poll_timeout(before);
   const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
   if (!sleeps) timeout = Duration::zero();
+  if (idle_wheel_ != nullptr) idle_wheel_->end_iteration(before);
   const Poller::WaitResult result = poller_->wait(timeout);
   if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
   const TimePoint after = clock_.now();
   counters_.busy_nanoseconds.add((before - busy_since_).count());
   counters_.idle_nanoseconds.add((after - before).count());
   busy_since_ = after;
+  if (idle_wheel_ != nullptr) idle_wheel_->begin_iteration(after);
   if (result.error != 0) [[unlikely]] {
     poll_failure_ = internal::errno_status(
         result.error, absl::StrFormat("loop \"%s\" cannot wait for events any more", name_));

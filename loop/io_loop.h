@@ -27,6 +27,7 @@
 #include "gyre/loop/fd_waiters.h"
 #include "gyre/loop/future.h"
 #include "gyre/loop/handler_table.h"
+#include "gyre/loop/idle_wheel.h"
 #include "gyre/loop/loop_access.h"
 #include "gyre/loop/loop_affinity.h"
 #include "gyre/loop/loop_metrics.h"
@@ -286,6 +287,7 @@ class IOLoop {
   bool iterate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void run_callbacks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void run_timeouts(uint64_t added_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void run_idle_timeouts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void poll_and_dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
@@ -314,6 +316,7 @@ class IOLoop {
   std::unique_ptr<Poller> poller_;
   std::shared_ptr<internal::CallbackQueue> queue_;
   internal::TimerQueue timers_ ABSL_GUARDED_BY(affinity_);
+  std::unique_ptr<internal::IdleWheel> idle_wheel_;
   internal::HandlerTable handlers_ ABSL_GUARDED_BY(affinity_);
   internal::TaskRegistry tasks_;
   internal::FdWaiters fd_waiters_{*this};

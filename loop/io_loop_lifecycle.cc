@@ -138,6 +138,7 @@ void IOLoop::close_leased(bool all_fds) {
   queue_->close();
   tasks_.close();
   timers_.clear();
+  if (idle_wheel_ != nullptr) idle_wheel_->clear();
   handlers_.clear([all_fds](int fd, internal::EventHandler& handler) {
     if (all_fds) handler.close_fd(fd);
   });
@@ -183,6 +184,12 @@ std::span<char> stream_buffer(std::unique_ptr<char[]>& buffer) {
 }
 
 }  // namespace
+
+IdleWheel& LoopAccess::idle_wheel(IOLoop& loop) {
+  loop.affinity_.assert_here("an idle timeout");
+  if (loop.idle_wheel_ == nullptr) loop.idle_wheel_ = std::make_unique<IdleWheel>(loop.time());
+  return *loop.idle_wheel_;
+}
 
 std::span<char> LoopAccess::receive_buffer(IOLoop& loop) {
   return stream_buffer(loop.receive_buffer_);

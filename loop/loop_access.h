@@ -17,6 +17,7 @@ class IOLoop;
 namespace internal {
 
 class FdWaiters;
+class IdleWheel;
 
 // What gyre's own layers may ask of a loop and its users may not. Loop thread only, but for
 // queue().
@@ -39,6 +40,9 @@ struct LoopAccess {
   static void report_exception(IOLoop& loop, std::exception_ptr error);
 
   static bool supports_edge(const IOLoop& loop);
+
+  // Made at first use; lives as long as the loop.
+  static IdleWheel& idle_wheel(IOLoop& loop);
 
   // Outlives the loop. Any thread.
   static std::shared_ptr<CallbackQueue> queue(const IOLoop& loop);
