@@ -40,7 +40,10 @@ class CountingWaker final : public Waker {
 // On the heap, here and below: AddressSanitizer's stack of gcc 12 does not align as the queue asks.
 class CallbackQueueTest : public ::testing::Test {
  protected:
-  ~CallbackQueueTest() override { CallbackQueue::set_running(nullptr); }
+  ~CallbackQueueTest() override {
+    queue_.close();
+    CallbackQueue::set_running(nullptr);
+  }
 
   bool post(std::string name) {
     return queue_.post(CallSite(), [this, name] { seen_.push_back(name); });

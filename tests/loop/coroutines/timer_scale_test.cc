@@ -134,6 +134,8 @@ TEST_F(TimerScale, AddingAndCancellingForEverUsesTheMemoryOfTheFewThatAreOutstan
     timeout = loop_->call_later(hours(1), [c = Counted(&alive)] {});
     ASSERT_LE(alive, static_cast<int>(timeouts.size()));
   }
+  loop_.reset();
+  EXPECT_EQ(alive, 0);
 }
 
 TEST_F(TimerScale, TheHandleOfATimerThatFiredNeverCancelsANewOne) {
