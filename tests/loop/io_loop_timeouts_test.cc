@@ -390,11 +390,14 @@ TEST_P(IOLoopTimeouts, ThatAreDueWhenTheLoopWasBlockedAllFireOnceInOrder) {
 }
 
 TEST_P(IOLoopTimeouts, SurviveARestart) {
-  loop_->call_later(milliseconds(50), [&] {
-    seen_.push_back("fired");
+  // Added in the iteration that stop() ends, so that it cannot fire in the first run.
+  loop_->add_callback([&] {
+    loop_->call_later(milliseconds(1), [&] {
+      seen_.push_back("fired");
+      loop_->stop();
+    });
     loop_->stop();
   });
-  loop_->add_callback([&] { loop_->stop(); });
   run();
   EXPECT_THAT(seen_, IsEmpty());
   run();

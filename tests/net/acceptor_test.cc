@@ -1,0 +1,310 @@
+// The acceptor, on every backend.
+
+#include "gyre/net/acceptor.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/loop/io_loop.h"
+#include "gyre/net/listen_socket.h"
+#include "gyre/net/socket_address.h"
+#include "gyre/testing/manual_clock.h"
+#include "gyre/tests/net/stream_fixture.h"
+#include "gyre/tests/support/loop_fixture.h"
+#include "gyre/tests/support/sockets.h"
+
+namespace gyre::testing {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::Each;
+using ::testing::Le;
+
+class AcceptorTest : public StreamTest {
+ protected:
+  AcceptorTest() : socket_(ListenSocket::bind(SocketAddress::parse("127.0.0.1", 0).value())) {
+    EXPECT_TRUE(socket_.ok()) << socket_.status();
+    address_ = socket_->address();
+  }
+
+  std::unique_ptr<Acceptor> accept_with(Acceptor::Sink sink) {
+    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+        Acceptor::create(*loop_, *std::move(socket_), std::move(sink));
+    EXPECT_TRUE(acceptor.ok()) << acceptor.status();
+    return acceptor.ok() ? *std::move(acceptor) : nullptr;
+  }
+  // Keeps the connections, and how many came together.
+  std::unique_ptr<Acceptor> accept_and_keep() {
+    return accept_with([this](std::vector<UniqueFd>& connections) {
+      batches_.push_back(connections.size());
+      for (UniqueFd& connection : connections) accepted_.push_back(std::move(connection));
+    });
+  }
+
+  // Connected by the kernel, whether or not somebody accepts.
+  void connect(int count = 1) {
+    for (int i = 0; i < count; ++i) {
+      UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+      EXPECT_EQ(::connect(fd.get(), address_.data(), address_.size()), 0);
+      clients_.push_back(std::move(fd));
+    }
+  }
+  void run_until_accepted(size_t count) {
+    run_until([&] { return accepted_.size() >= count; });
+    EXPECT_EQ(accepted_.size(), count);
+  }
+  bool can_connect() const {
+    const UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+    return ::connect(fd.get(), address_.data(), address_.size()) == 0;
+  }
+
+  absl::StatusOr<ListenSocket> socket_;
+  SocketAddress address_;
+  std::vector<UniqueFd> clients_;
+  std::vector<UniqueFd> accepted_;
+  std::vector<size_t> batches_;
+};
+GYRE_FOR_EACH_BACKEND(AcceptorTest);
+
+TEST_P(AcceptorTest, HandsOverEachConnectionOnce) {
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  run_turns(2);
+  EXPECT_TRUE(accepted_.empty());
+  connect(3);
+  run_until_accepted(3);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(SocketAddress::peer_of(accepted_[i].get()).value(),
+              SocketAddress::local_of(clients_[i].get()).value())
+        << "in order of arrival";
+  }
+}
+
+TEST_P(AcceptorTest, TakesConnectionsThatCameBeforeIt) {
+  connect(2);
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  run_until_accepted(2);
+}
+
+TEST_P(AcceptorTest, ItsConnectionsAreNonBlockingAndClosedOnExec) {
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect();
+  run_until_accepted(1);
+  EXPECT_NE(::fcntl(accepted_[0].get(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(accepted_[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+// A burst must not own the loop.
+TEST_P(AcceptorTest, ABurstComesInBatchesBetweenWhichOthersHaveTheirTurn) {
+  constexpr size_t kMax = Acceptor::kMaxBatch;
+  connect(2 * kMax + 2);
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  size_t before = 0;
+  run_until([&] {
+    EXPECT_LE(accepted_.size() - std::exchange(before, accepted_.size()), kMax) << "in one turn";
+    return accepted_.size() == 2 * kMax + 2;
+  });
+  EXPECT_THAT(batches_, Each(Le(kMax)));
+}
+
+TEST_P(AcceptorTest, ClosesWhatTheSinkLeaves) {
+  size_t seen = 0;
+  const std::unique_ptr<Acceptor> acceptor =
+      accept_with([&](std::vector<UniqueFd>& batch) { seen += batch.size(); });
+  const int fds = count_open_fds();
+  connect(3);
+  run_until([&] { return seen == 3; });
+  EXPECT_EQ(count_open_fds(), fds + 3) << "the clients' alone";
+}
+
+TEST_P(AcceptorTest, ASinkThatThrowsLosesItsBatchAndGetsTheNext) {
+  log_.expect(LogLevel::kError, "from the sink");
+  size_t seen = 0;
+  const std::unique_ptr<Acceptor> acceptor = accept_with([&](std::vector<UniqueFd>& batch) {
+    if (seen == 0) {
+      seen = batch.size();
+      throw std::runtime_error("from the sink");
+    }
+    seen += batch.size();
+  });
+  const int fds = count_open_fds();
+  connect(1);
+  run_until([&] { return seen == 1; });
+  connect(2);
+  run_until([&] { return seen == 3; });
+  EXPECT_EQ(count_open_fds(), fds + 3) << "the clients' alone";
+}
+
+// Some kernels hand it over, and some skip it.
+TEST_P(AcceptorTest, AConnectionThatWasResetBeforeItIsAcceptedDoesNotStopTheOthers) {
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(1);
+  reset_connection(std::move(clients_[0]));
+  connect(2);
+  run_until([&] {
+    for (const UniqueFd& connection : accepted_) {
+      const absl::StatusOr<SocketAddress> peer = SocketAddress::peer_of(connection.get());
+      if (peer.ok() && *peer == SocketAddress::local_of(clients_[2].get()).value()) return true;
+    }
+    return false;
+  });
+}
+
+// ---- The end
+
+TEST_P(AcceptorTest, DestroyedItRefusesConnectionsAndKeepsThoseThatItAccepted) {
+  std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect();
+  run_until_accepted(1);
+  acceptor.reset();
+  EXPECT_FALSE(can_connect());
+  run_turns(2);
+  write_all(accepted_[0].get(), "still there");
+  char bytes[11];
+  EXPECT_EQ(::recv(clients_[0].get(), bytes, sizeof(bytes), MSG_WAITALL), 11);
+}
+
+// Its event was fetched together with that of who destroys it.
+TEST_P(AcceptorTest, DestroyedInAnotherHandlerItAcceptsNothingMore) {
+  std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(3);
+  std::vector<FdPair> pairs;
+  for (int i = 0; i < 2; ++i) {  // whichever comes first
+    pairs.push_back(pipe_pair());
+    write_all(pairs[i].b.get(), "x");
+    ASSERT_TRUE(loop_
+                    ->add_handler(
+                        pairs[i].a.get(), [&](int, uint32_t) { acceptor.reset(); }, IOLoop::READ)
+                    .ok());
+  }
+  run_turns(1);
+  const size_t before = accepted_.size();
+  run_turns(3);
+  EXPECT_EQ(accepted_.size(), before);
+  EXPECT_FALSE(can_connect());
+}
+
+TEST_P(AcceptorTest, MayBeMadeAgainOnTheSamePort) {
+  accept_and_keep().reset();
+  socket_ = ListenSocket::bind(address_);
+  ASSERT_TRUE(socket_.ok()) << socket_.status();
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect();
+  run_until_accepted(1);
+}
+
+TEST_P(AcceptorTest, ClosedTogetherWithTheLoopItMayBeDestroyedLater) {
+  std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  EXPECT_TRUE(loop_->close(/*all_fds=*/true).ok());
+  EXPECT_FALSE(can_connect());
+  acceptor.reset();
+}
+
+TEST_P(AcceptorTest, OnAClosedLoopIsAnErrorAndClosesTheSocket) {
+  EXPECT_TRUE(loop_->close().ok());
+  EXPECT_FALSE(Acceptor::create(*loop_, *std::move(socket_), [](std::vector<UniqueFd>&) {}).ok());
+  EXPECT_FALSE(can_connect());
+}
+
+// ---- No fd is left
+
+class AcceptorWithoutFds : public AcceptorTest {
+ protected:
+  AcceptorWithoutFds() {
+    IOLoopOptions options;
+    options.clock = &clock_;
+    options.name = "frugal";
+    options.time_slice = std::chrono::hours(1);
+    loop_ = make_loop(std::move(options));
+    ::getrlimit(RLIMIT_NOFILE, &limit_);
+  }
+  ~AcceptorWithoutFds() override { allow_fds(); }
+
+  // Not one more than there are.
+  void allow_no_fds() {
+    rlimit none = limit_;
+    // The lowest number that is free: every fd from there on is refused (RLIMIT_NOFILE of
+    // getrlimit(2)).
+    none.rlim_cur = closed_fd();
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  void allow_fds() { ::setrlimit(RLIMIT_NOFILE, &limit_); }
+
+  // The acceptor has tried, and waits.
+  void run_until_it_gave_up() {
+    run_until([&] { return log_.count("accepting on " + address_.to_string()) > 0; });
+    EXPECT_TRUE(accepted_.empty());
+  }
+
+  ManualClock clock_;
+  rlimit limit_{};
+};
+GYRE_FOR_EACH_BACKEND(AcceptorWithoutFds);
+
+TEST_P(AcceptorWithoutFds, SaysSoOnceAndDoesNotSpin) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(3);
+  allow_no_fds();
+  run_until_it_gave_up();
+  const uint64_t events = loop_->metrics().events;
+  run_turns(100);
+  EXPECT_EQ(loop_->metrics().events, events) << "the socket is looked at, although nothing helps";
+}
+
+TEST_P(AcceptorWithoutFds, AcceptsWhoWaitedOnceThereAreSomeAgain) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(2);
+  allow_no_fds();
+  run_until_it_gave_up();
+  allow_fds();
+  run_turns(2);
+  EXPECT_TRUE(accepted_.empty()) << "not before the delay";
+  clock_.advance(milliseconds(10));
+  run_until_accepted(2);
+  connect(1);
+  run_until_accepted(3);
+}
+
+TEST_P(AcceptorWithoutFds, TriesLessOftenTheLongerItLasts) {
+  log_.allow("accepting on");
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(1);
+  allow_no_fds();
+  run_until_it_gave_up();
+  uint64_t events = loop_->metrics().events;
+  for (const int delay : {10, 20, 40, 80, 160, 320, 640, 1000, 1000}) {
+    clock_.advance(milliseconds(delay - 1));
+    run_turns(2);
+    EXPECT_EQ(loop_->metrics().events, events) << "too early, of " << delay << " ms";
+    clock_.advance(milliseconds(1));
+    run_turns(2);
+    EXPECT_EQ(loop_->metrics().events, ++events) << "no try after " << delay << " ms";
+  }
+}
+
+TEST_P(AcceptorWithoutFds, DestroyedWhileItWaitsItTriesNoMore) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  connect(1);
+  allow_no_fds();
+  run_until_it_gave_up();
+  acceptor.reset();
+  allow_fds();
+  clock_.advance(std::chrono::seconds(10));
+  run_turns(2);
+  EXPECT_TRUE(accepted_.empty());
+  EXPECT_FALSE(can_connect());
+}
+
+}  // namespace
+}  // namespace gyre::testing

@@ -1,0 +1,175 @@
+// What a request costs of the heap in steady state, on every backend. Every operator new of this
+// program is counted.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "gyre/loop/task.h"
+#include "gyre/net/io_stream.h"
+#include "gyre/tests/net/stream_fixture.h"
+#include "gyre/tests/support/sockets.h"
+
+namespace {
+
+// Of the test's own thread, so that what the watchdog does is not counted.
+thread_local uint64_t allocations = 0;
+
+void* allocate(size_t size, size_t alignment = alignof(std::max_align_t)) {
+  ++allocations;
+  // aligned_alloc(3) wants a multiple of the alignment.
+  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return allocate(size); }
+void* operator new[](size_t size) { return allocate(size); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return allocate(size, static_cast<size_t>(alignment));
+}
+void* operator new[](size_t size, std::align_val_t alignment) {
+  return allocate(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace gyre::testing {
+namespace {
+
+constexpr uint64_t kRequests = 10000;
+// Until every buffer, table and arena has the size that it keeps.
+constexpr uint64_t kWarmUp = 100;
+
+class Allocation : public StreamTest {
+ protected:
+  // Sends a request of `bytes`, the next one when it is answered, and so on. Gives the allocations
+  // of kRequests of them: the loop's, the server's and this client's, which has none of its own.
+  uint64_t count_allocations(size_t bytes) {
+    const std::string request(bytes, 'r');
+    absl::StatusOr<std::shared_ptr<IOStream>> client = IOStream::create(*loop_, std::move(pair_.b));
+    EXPECT_TRUE(client.ok()) << client.status();
+    uint64_t answers = 0, before = 0, counted = 0;
+    size_t received = 0;
+    const absl::Status status =
+        (*client)->set_read_callback([&, client = client->get()](std::string_view answer) {
+          received += answer.size();
+          if (received < bytes) return;
+          received = 0;
+          ++answers;
+          if (answers == kWarmUp) before = allocations;
+          if (answers == kWarmUp + kRequests) {
+            counted = allocations - before;
+            loop_->stop();
+          }
+          client->write(request);
+        });
+    EXPECT_TRUE(status.ok()) << status;
+    (*client)->write(request);
+    run();
+    EXPECT_EQ(answers, kWarmUp + kRequests);
+    (*client)->close();
+    run_turns(2);
+    return counted;
+  }
+
+  std::shared_ptr<IOStream> serve(FdPair pair) {
+    pair_ = std::move(pair);
+    absl::StatusOr<std::shared_ptr<IOStream>> server = IOStream::create(*loop_, std::move(pair_.a));
+    EXPECT_TRUE(server.ok()) << server.status();
+    return *std::move(server);
+  }
+  void echo_from_a_callback(FdPair pair) {
+    const std::shared_ptr<IOStream> server = serve(std::move(pair));
+    server
+        ->set_read_callback(
+            [server = server.get()](std::string_view bytes) { server->write(bytes); })
+        .IgnoreError();
+  }
+
+  FdPair pair_;
+};
+GYRE_FOR_EACH_BACKEND(Allocation);
+
+TEST_P(Allocation, IsCounted) {
+  const uint64_t before = allocations;
+  const auto owned = std::make_unique<int>(1);
+  EXPECT_EQ(allocations, before + 1);
+}
+
+TEST_P(Allocation, OfAnEchoInAReadCallbackIsNone) {
+  echo_from_a_callback(socket_pair());
+  EXPECT_EQ(count_allocations(100), 0u);
+}
+
+TEST_P(Allocation, OfAnEchoInAReadCallbackOverTcpIsNone) {
+  echo_from_a_callback(tcp_pair());
+  EXPECT_EQ(count_allocations(100), 0u);
+}
+
+// Larger than what is collected in a read callback before it is sent.
+TEST_P(Allocation, OfALargeEchoInAReadCallbackIsNone) {
+  echo_from_a_callback(socket_pair());
+  EXPECT_EQ(count_allocations(20 * 1024), 0u);
+}
+
+// Its frame is allocated once for the connection. For a request there are the buffer that the read
+// collects in and the awaiter's result; the bytes themselves fit into a std::string.
+TEST_P(Allocation, OfAnEchoInACoroutineIsAtMostTwoForARequest) {
+  loop_->spawn_callback(
+      [](std::shared_ptr<IOStream> server) -> Task<void> {
+        for (;;) {
+          const absl::StatusOr<std::string> request = co_await server->read_bytes(8);
+          if (!request.ok()) co_return;
+          if (!(co_await server->write(*request)).ok()) co_return;
+        }
+      },
+      serve(socket_pair()));
+  EXPECT_LE(count_allocations(8), 2 * kRequests);
+}
+
+// Those, and the bytes, which do not fit.
+TEST_P(Allocation, OfALongEchoInACoroutineIsAtMostThreeForARequest) {
+  loop_->spawn_callback(
+      [](std::shared_ptr<IOStream> server) -> Task<void> {
+        for (;;) {
+          const absl::StatusOr<std::string> request = co_await server->read_bytes(100);
+          if (!request.ok()) co_return;
+          server->write(*request);
+        }
+      },
+      serve(socket_pair()));
+  EXPECT_LE(count_allocations(100), 3 * kRequests);
+}
+
+// The buffer, the bytes, and the callback with what waits for it.
+TEST_P(Allocation, OfAReadWithACallbackIsAtMostThreeForARequest) {
+  const std::shared_ptr<IOStream> server = serve(socket_pair());
+  struct Echo {
+    IOStream* server;
+    void operator()(absl::StatusOr<std::string> request) const {
+      if (!request.ok()) return;
+      server->write(*request);
+      server->read_bytes(100, Echo(*this));
+    }
+  };
+  server->read_bytes(100, Echo{server.get()});
+  EXPECT_LE(count_allocations(100), 3 * kRequests);
+}
+
+}  // namespace
+}  // namespace gyre::testing

@@ -1,0 +1,299 @@
+// The server, on every backend and with each way to accept.
+
+#include "gyre/net/tcp_server.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/loop/task.h"
+#include "gyre/net/listen_socket.h"
+#include "gyre/net/socket_address.h"
+#include "gyre/tests/net/stream_fixture.h"
+#include "gyre/tests/net/tcp_client.h"
+#include "gyre/tests/net/tcp_server_fixture.h"
+#include "gyre/tests/support/event.h"
+#include "gyre/tests/support/sockets.h"
+
+namespace gyre::testing {
+namespace {
+
+using absl::StatusCode;
+using ::testing::HasSubstr;
+
+class TCPServerServes : public TcpServerTest {};
+GYRE_FOR_EACH_SERVER(TCPServerServes);
+
+TEST_P(TCPServerServes, Echo) {
+  serve_echo();
+  EXPECT_NE(server_->port(), 0);
+  TcpClient client = connect();
+  expect_echo(client, "hello");
+  expect_echo(client, std::string(100000, 'x'));
+}
+
+TEST_P(TCPServerServes, ManyAtATime) {
+  serve_echo();
+  std::vector<TcpClient> clients;
+  for (int i = 0; i < 100; ++i) clients.push_back(connect());
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 100; ++i) expect_echo(clients[i], "client " + std::to_string(i));
+  }
+  EXPECT_EQ(server_->open_connections(), 100u);
+  EXPECT_EQ(accepted(), 100u);
+}
+
+TEST_P(TCPServerServes, EachConnectionOnTheLoopThatItLivesOn) {
+  std::mutex mutex;
+  std::set<std::string> loops;
+  serve([&](std::shared_ptr<IOStream> stream) {
+    EXPECT_TRUE(stream->loop().in_loop_thread());
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      loops.insert(std::string(stream->loop().name()));
+    }
+    stream->write("!");
+  });
+  std::vector<TcpClient> clients;
+  for (int i = 0; i < 40; ++i) clients.push_back(connect());
+  for (TcpClient& client : clients) EXPECT_EQ(client.receive(1), "!");
+  std::lock_guard<std::mutex> lock(mutex);
+  EXPECT_THAT(loops, ::testing::ElementsAre("pool-0", "pool-1"));
+}
+
+TEST_P(TCPServerServes, WithACoroutineThatWritesAndClosesNothingIsLost) {
+  const std::string answer = numbered_bytes(1 << 20);
+  serve([&](std::shared_ptr<IOStream> stream) -> Task<void> {
+    const absl::StatusOr<std::string> line = co_await stream->read_until("\n");
+    EXPECT_EQ(*line, "question\n");
+    EXPECT_TRUE((co_await stream->write(answer)).ok());
+    stream->close();
+  });
+  TcpClient client = connect();
+  EXPECT_TRUE(client.send("question\n"));
+  EXPECT_TRUE(client.receive(answer.size()) == answer);
+  EXPECT_TRUE(client.sees_end());
+}
+
+// What a coroutine lambda captured has to live as long as its task.
+TEST_P(TCPServerServes, WithACoroutineItsCapturesOutliveTheServer) {
+  Event waiting, ended;
+  serve([&, text = std::make_shared<std::string>("captured")](
+            std::shared_ptr<IOStream> stream) -> Task<void> {
+    waiting.set();
+    const absl::StatusOr<std::string> read = co_await stream->read_bytes(1);
+    EXPECT_FALSE(read.ok());
+    EXPECT_EQ(*text, "captured");
+    ended.set();
+  });
+  TcpClient client = connect();
+  EXPECT_TRUE(waiting.wait());
+  server_.reset();
+  EXPECT_TRUE(ended.wait());
+}
+
+// A client may send before anybody asks to read, and end.
+TEST_P(TCPServerServes, WhatCameBeforeTheHandler) {
+  serve([](std::shared_ptr<IOStream> stream) -> Task<void> {
+    const absl::StatusOr<std::string> all = co_await stream->read_until_close();
+    EXPECT_EQ(*all, "all at once");
+  });
+  for (int i = 0; i < 20; ++i) {
+    TcpClient client = connect();
+    EXPECT_TRUE(client.send("all at once"));
+    client.end();
+    EXPECT_TRUE(client.sees_end());
+  }
+}
+
+TEST_P(TCPServerServes, AHandlerThatThrowsClosesItsConnectionAndTheOthersGoOn) {
+  log_.allow("from the handler");
+  std::atomic<int> calls{0};
+  serve([&](std::shared_ptr<IOStream> stream) {
+    if (calls.fetch_add(1) == 0) throw std::runtime_error("from the handler");
+    stream->write("!");
+  });
+  TcpClient first = connect();
+  EXPECT_TRUE(first.sees_end());
+  TcpClient second = connect();
+  EXPECT_EQ(second.receive(1), "!");
+  EXPECT_EQ(log_.count("from the handler"), 1);
+  EXPECT_EQ(server_->open_connections(), 1u);
+}
+
+TEST_P(TCPServerServes, ACoroutineThatThrowsClosesItsConnection) {
+  log_.expect(LogLevel::kError, "from the coroutine");
+  serve([](std::shared_ptr<IOStream> stream) -> Task<void> {
+    static_cast<void>(co_await stream->read_bytes(1));
+    throw std::runtime_error("from the coroutine");
+  });
+  TcpClient client = connect();
+  EXPECT_TRUE(client.send("x"));
+  EXPECT_TRUE(client.sees_end());
+}
+
+TEST_P(TCPServerServes, ClientsThatResetLeaveNothingBehind) {
+  serve_echo();
+  for (int i = 0; i < 100; ++i) {
+    TcpClient client = connect();
+    if (i % 2 == 0) client.send("x");
+    reset_connection(UniqueFd(::dup(client.fileno())));  // sets it for the socket, not for the fd
+    client.close();
+  }
+  EXPECT_TRUE(comes_true([&] { return server_->open_connections() == 0; }));
+  TcpClient client = connect();
+  expect_echo(client);
+}
+
+// ---- Statistics
+
+TEST_P(TCPServerServes, StatsCountConnectionsAndTheBytesOfThoseThatAreClosed) {
+  serve_echo();
+  {
+    TcpClient client = connect();
+    expect_echo(client, "12345");
+    EXPECT_EQ(server_->open_connections(), 1u);
+  }
+  EXPECT_TRUE(comes_true([&] { return server_->open_connections() == 0; }));
+  TCPServer::LoopStats sum;
+  for (int i = 0; i < kLoops; ++i) {
+    const TCPServer::LoopStats stats = server_->stats(i);
+    sum.accepted += stats.accepted;
+    sum.open += stats.open;
+    sum.bytes_received += stats.bytes_received;
+    sum.bytes_sent += stats.bytes_sent;
+  }
+  EXPECT_EQ(sum.accepted, 1u);
+  EXPECT_EQ(sum.open, 0u);
+  EXPECT_EQ(sum.bytes_received, 5u);
+  EXPECT_EQ(sum.bytes_sent, 5u);
+}
+
+// ---- Listening
+
+TEST_P(TCPServerServes, OnSeveralAddresses) {
+  serve_echo();
+  const SocketAddress first = server_->address();
+  const absl::Status status = server_->listen(0, "127.0.0.2");
+  if (!status.ok()) GTEST_SKIP() << "one loopback address only: " << status;
+  EXPECT_EQ(server_->address(), first);
+  TcpClient client = connect();
+  expect_echo(client);
+}
+
+TEST_P(TCPServerServes, OnEveryIPv4AddressWithoutAHost) {
+  serve_echo();
+  EXPECT_TRUE(server_->listen(0).ok());
+}
+
+TEST_P(TCPServerServes, OnAPortInUseFailsAndTheFirstGoesOn) {
+  serve_echo();
+  const ListenSocket taken =
+      ListenSocket::bind(SocketAddress::parse("127.0.0.1", 0).value()).value();
+  const int fds = count_open_fds();
+  const absl::Status status = server_->listen(taken.address().port(), "127.0.0.1");
+  EXPECT_EQ(status.code(), StatusCode::kAlreadyExists) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(taken.address().to_string()));
+  EXPECT_EQ(count_open_fds(), fds);
+  TcpClient client = connect();
+  expect_echo(client);
+}
+
+TEST_P(TCPServerServes, OnAnUnknownHostIsNotFound) {
+  serve_echo();
+  EXPECT_EQ(server_->listen(0, std::string(70, 'x') + ".invalid").code(), StatusCode::kNotFound);
+}
+
+TEST_P(TCPServerServes, OnAPoolThatWasStoppedIsAnErrorAndLeavesNothing) {
+  pool_->stop();
+  pool_->join();
+  server_ = std::make_unique<TCPServer>(
+      *pool_, [](std::shared_ptr<IOStream>) {}, options());
+  // Which thread accepts decides whether it is noticed now.
+  server_->listen(0, "127.0.0.1").IgnoreError();
+}
+
+// ---- What has no mode
+
+TEST(AcceptModeName, IsParsed) {
+  EXPECT_EQ(parse_accept_mode("thread").value(), AcceptMode::kThread);
+  EXPECT_EQ(parse_accept_mode("reuseport").value(), AcceptMode::kReusePort);
+}
+
+TEST(AcceptModeName, ThatIsUnknownIsQuotedAndTheOthersAreNamed) {
+  for (const char* name : {"", "Thread", "reuse_port", "threads"}) {
+    const absl::Status status = parse_accept_mode(name).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("\"" + std::string(name) + "\""));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("thread and reuseport"));
+  }
+}
+
+// Where one thread deals the connections out.
+class TCPServerPlaces : public TcpServerTest {
+ protected:
+  std::vector<uint64_t> open() const { return {server_->stats(0).open, server_->stats(1).open}; }
+};
+INSTANTIATE_TEST_SUITE_P(Backends, TCPServerPlaces,
+                         ::testing::Combine(::testing::ValuesIn(available_backends()),
+                                            ::testing::Values(AcceptMode::kThread)),
+                         [](const auto& info) {
+                           return std::string(to_string(std::get<0>(info.param)));
+                         });
+
+TEST_P(TCPServerPlaces, ConnectionsRoundRobinExactly) {
+  serve_echo();
+  std::vector<TcpClient> clients;
+  for (int i = 0; i < 21; ++i) clients.push_back(connect());
+  for (TcpClient& client : clients) expect_echo(client);
+  EXPECT_THAT(open(), ::testing::ElementsAre(11, 10));
+}
+
+TEST_P(TCPServerPlaces, ConnectionsWhereFewestAreOpen) {
+  TCPServerOptions least = options();
+  least.placement = Placement::kLeastConnections;
+  std::mutex mutex;
+  std::vector<std::pair<SocketAddress, std::string>> places;
+  serve(
+      [&](std::shared_ptr<IOStream> stream) {
+        std::lock_guard<std::mutex> lock(mutex);
+        places.emplace_back(stream->peer_address().value(), stream->loop().name());
+        stream->write("!");
+      },
+      std::move(least));
+  std::vector<TcpClient> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.push_back(connect());
+    EXPECT_EQ(clients.back().receive(1), "!");
+  }
+  EXPECT_THAT(open(), ::testing::ElementsAre(10, 10));
+  // All of one loop's end: it gets all of the next.
+  std::set<std::string> of_first;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    for (const auto& [peer, loop] : places) {
+      if (loop == "pool-0") of_first.insert(peer.to_string());
+    }
+  }
+  for (TcpClient& client : clients) {
+    if (of_first.count(client.local_address().to_string()) > 0) client.close();
+  }
+  EXPECT_TRUE(comes_true([&] { return server_->stats(0).open == 0; }));
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(connect());
+    EXPECT_EQ(clients.back().receive(1), "!");
+  }
+  EXPECT_THAT(open(), ::testing::ElementsAre(10, 10));
+}
+
+}  // namespace
+}  // namespace gyre::testing
