@@ -122,7 +122,8 @@ struct Boxed {
 
 template <class Callable>
 using InlineOrBoxed =
-    std::conditional_t<sizeof(Callable) <= CallbackNode::kMaxInlineBytes && alignof(Callable) <= 16,
+    std::conditional_t<sizeof(Callable) <= CallbackNode::kMaxInlineBytes &&
+                           alignof(Callable) <= NodeArena::kMaxAlignment,
                        Callable, Boxed<Callable>>;
 
 template <class F, class... A>
@@ -150,8 +151,8 @@ CallbackNode* new_arena_node(CallSite site, F&& f, A&&... a) {
   using Node = CallbackNodeFor<F, A...>;
   GYRE_CHECK(!is_null_callable(f), "the callback is null");
   return construct_node<Node>(
-      NodeArena::allocate(sizeof(Node)), [](void* p) { NodeArena::release_one(p); }, site, origin,
-      std::forward<F>(f), std::forward<A>(a)...);
+      NodeArena::allocate(sizeof(Node), alignof(Node)), [](void* p) { NodeArena::release_one(p); },
+      site, origin, std::forward<F>(f), std::forward<A>(a)...);
 }
 
 // A node of its own: for a callback that waits for long, which would pin a part of the arena.

@@ -55,7 +55,7 @@ void CallbackQueue::accept(const MpscQueue<>::Batch& batch) {
 }
 
 void CallbackQueue::begin_batch() {
-  if (!queue_.empty_hint()) take_remote();
+  if (remote_seen_ || !queue_.empty_hint()) take_remote();
   depth_.store(queued_, std::memory_order_relaxed);
   if (queued_ > max_depth_.load(std::memory_order_relaxed))
     max_depth_.store(queued_, std::memory_order_relaxed);
@@ -65,6 +65,7 @@ void CallbackQueue::begin_batch() {
 }
 
 bool CallbackQueue::finish_sleep() {
+  remote_seen_ = false;
   const MpscQueue<>::Batch batch = queue_.take_all(/*slept=*/true);
   accept(batch);
   return batch.woken;
@@ -76,16 +77,15 @@ void CallbackQueue::finish_batch() {
 }
 
 void CallbackQueue::clear_stop() {
-  if (queue_.stop_hint()) take_remote();
+  if (look().stop) take_remote();
   stop_ = false;
 }
 
-void CallbackQueue::release(CallbackNode* node, NodeReleaser& releaser) {
+void CallbackQueue::release_other(CallbackNode* node, NodeReleaser& releaser) {
   switch (node->origin()) {
+    case CallbackNode::Origin::kArena:
     case CallbackNode::Origin::kBoundedArena:
       ++bounded_done_;
-      [[fallthrough]];
-    case CallbackNode::Origin::kArena:
       releaser.release(node);
       break;
     case CallbackNode::Origin::kHeap:

@@ -114,7 +114,11 @@ class CallbackQueue {
     return node;
   }
   // Gives back the memory of a node that was queued, after its callable was destroyed.
-  void release(CallbackNode* node, NodeReleaser& releaser);
+  void release(CallbackNode* node, NodeReleaser& releaser) {
+    if (node->origin() == CallbackNode::Origin::kArena) [[likely]]
+      return releaser.release(node);
+    release_other(node, releaser);
+  }
 
   // The callbacks of the batch that ran so far make room for others.
   void finish_batch();
@@ -123,12 +127,12 @@ class CallbackQueue {
   size_t depth() const { return depth_.load(std::memory_order_relaxed); }
   size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
 
-  bool has_work() const {
-    return batch_.first != nullptr || pending_.first != nullptr || !queue_.empty_hint();
+  bool has_work() {
+    return batch_.first != nullptr || pending_.first != nullptr || remote_seen_ || look().nodes;
   }
 
   // A stop was requested and not yet taken back by clear_stop.
-  bool stop_requested() const { return stop_ || queue_.stop_hint(); }
+  bool stop_requested() { return stop_ || look().stop; }
   void clear_stop();
 
   // See MpscQueue. After true, finish_sleep has to follow; it says whether a producer ended the
@@ -178,7 +182,7 @@ class CallbackQueue {
   };
 
   void push_local(CallbackNode* node) {
-    if (!queue_.empty_hint()) [[unlikely]]
+    if (remote_seen_ || !queue_.empty_hint()) [[unlikely]]
       take_remote();
     node->next.set(nullptr);
     pending_.append(node, node);
@@ -186,9 +190,20 @@ class CallbackQueue {
   }
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);
-  void take_remote() { accept(queue_.take_all()); }
+  // The producers write the word that this reads, so each look costs them and the consumer the
+  // transfer of a cache line: what it saw is kept until it is taken.
+  MpscQueue<>::Hint look() {
+    const MpscQueue<>::Hint hint = queue_.hint();
+    remote_seen_ |= hint.nodes;
+    return hint;
+  }
+  void take_remote() {
+    remote_seen_ = false;
+    accept(queue_.take_all());
+  }
   void accept(const MpscQueue<>::Batch& batch);
   void discard(CallbackNode* first);
+  void release_other(CallbackNode* node, NodeReleaser& releaser);
 
   // A child of fork() shares the loop's kernel objects with its parent: it may not touch them.
   bool forked() const { return fork_generation_ != fork_generation(); }
@@ -205,6 +220,7 @@ class CallbackQueue {
   std::atomic<size_t> depth_{0};
   std::atomic<size_t> max_depth_{0};
   bool stop_ = false;
+  bool remote_seen_ = false;  // nodes in queue_ that are still to be taken
   Waker& waker_;
   const uint32_t fork_generation_;
   SignalSlots slots_;

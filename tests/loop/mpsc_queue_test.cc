@@ -102,15 +102,15 @@ TEST_F(MpscQueueTest, ASleepThatEndsByItselfIsNotWoken) {
 TEST_F(MpscQueueTest, AStopKeepsFromSleepingAndStandsBesideNodes) {
   stop();
   stop();
-  EXPECT_TRUE(queue_.stop_hint());
+  EXPECT_TRUE(queue_.hint().stop);
   EXPECT_FALSE(queue_.empty_hint());
   EXPECT_FALSE(queue_.prepare_to_sleep());
   push(1);
-  EXPECT_TRUE(queue_.stop_hint());
+  EXPECT_TRUE(queue_.hint().stop);
   const Queue::Batch batch = queue_.take_all();
   EXPECT_TRUE(batch.stop);
   EXPECT_THAT(values(batch), ElementsAre(1));
-  EXPECT_FALSE(queue_.stop_hint());
+  EXPECT_FALSE(queue_.hint().stop);
   EXPECT_FALSE(queue_.take_all().stop) << "reported once";
 }
 
