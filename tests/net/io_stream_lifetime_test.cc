@@ -311,7 +311,7 @@ TEST_P(IOStreamLifetime, ACoroutineThatOwnsItsStreamDropsItAsItEnds) {
   loop_->spawn_callback(
       [](std::shared_ptr<IOStream> stream) -> Task<void> {
         const absl::StatusOr<std::string> line = co_await stream->read_until("\n");
-        co_await stream->write(*line);
+        EXPECT_TRUE((co_await stream->write(*line)).ok());
         stream->close();
       },
       std::move(connection_.stream));
