@@ -47,15 +47,14 @@ void CallbackQueue::request_stop() {
   queue_.request_stop(waker_);
 }
 
-void CallbackQueue::accept(const MpscQueue<>::Batch& batch) {
-  stop_ |= batch.stop;
+void CallbackQueue::accept(const MpscInbox<>::Batch& batch) {
   queued_ += batch.count;
   if (batch.first == nullptr) return;
   pending_.append(static_cast<CallbackNode*>(batch.first), static_cast<CallbackNode*>(batch.last));
 }
 
 void CallbackQueue::begin_batch() {
-  if (remote_seen_ || !queue_.empty_hint()) take_remote();
+  if (queue_.may_have_nodes()) accept(queue_.take());
   depth_.store(queued_, std::memory_order_relaxed);
   if (queued_ > max_depth_.load(std::memory_order_relaxed))
     max_depth_.store(queued_, std::memory_order_relaxed);
@@ -65,8 +64,7 @@ void CallbackQueue::begin_batch() {
 }
 
 bool CallbackQueue::finish_sleep() {
-  remote_seen_ = false;
-  const MpscQueue<>::Batch batch = queue_.take_all(/*slept=*/true);
+  const MpscInbox<>::Batch batch = queue_.finish_sleep();
   accept(batch);
   return batch.woken;
 }
@@ -74,11 +72,6 @@ bool CallbackQueue::finish_sleep() {
 void CallbackQueue::finish_batch() {
   if (bounded_done_ > 0)
     bounded_.fetch_sub(std::exchange(bounded_done_, 0), std::memory_order_relaxed);
-}
-
-void CallbackQueue::clear_stop() {
-  if (look().stop) take_remote();
-  stop_ = false;
 }
 
 void CallbackQueue::release_other(CallbackNode* node, NodeReleaser& releaser) {
@@ -109,12 +102,13 @@ void CallbackQueue::discard(CallbackNode* first) {
 
 void CallbackQueue::close() {
   if (closed()) return;
-  accept(queue_.close());
   // Closed first, so that a destructor that posts is refused; then the oldest first, as they would
   // have run.
-  if (!forked()) {
-    while (!queue_.all_wakes_sent()) std::this_thread::yield();
-  }
+  accept(queue_.close([this] {
+    if (forked()) return false;  // those who owe a wake-up are threads of the parent
+    std::this_thread::yield();
+    return true;
+  }));
   discard(std::exchange(batch_, {}).first);
   discard(std::exchange(pending_, {}).first);
   finish_batch();

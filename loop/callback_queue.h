@@ -10,7 +10,7 @@
 
 #include "gyre/loop/callback_node.h"
 #include "gyre/loop/fork_detection.h"
-#include "gyre/loop/mpsc_queue.h"
+#include "gyre/loop/mpsc_inbox.h"
 #include "gyre/loop/signal_slots.h"
 
 namespace gyre::internal {
@@ -26,7 +26,7 @@ class Waker {
 
 // The callbacks of one loop: posted by any thread, run by the loop's thread in order of arrival.
 //
-//     other threads, signals --> MpscQueue --+
+//     other threads, signals --> MpscInbox --+
 //                                            +--> pending_ --> batch_ --> pop
 //     the loop's own thread -----------------+
 //
@@ -128,12 +128,12 @@ class CallbackQueue {
   size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
 
   bool has_work() {
-    return batch_.first != nullptr || pending_.first != nullptr || remote_seen_ || look().nodes;
+    return batch_.first != nullptr || pending_.first != nullptr || queue_.has_nodes();
   }
 
   // A stop was requested and not yet taken back by clear_stop.
-  bool stop_requested() { return stop_ || look().stop; }
-  void clear_stop();
+  bool stop_requested() { return queue_.stop_requested(); }
+  void clear_stop() { accept(queue_.clear_stop()); }
 
   // See MpscQueue. After true, finish_sleep has to follow; it says whether a producer ended the
   // sleep.
@@ -182,26 +182,15 @@ class CallbackQueue {
   };
 
   void push_local(CallbackNode* node) {
-    if (remote_seen_ || !queue_.empty_hint()) [[unlikely]]
-      take_remote();
+    if (queue_.may_have_nodes()) [[unlikely]]
+      accept(queue_.take());
     node->next.set(nullptr);
     pending_.append(node, node);
     ++queued_;
   }
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);
-  // The producers write the word that this reads, so each look costs them and the consumer the
-  // transfer of a cache line: what it saw is kept until it is taken.
-  MpscQueue<>::Hint look() {
-    const MpscQueue<>::Hint hint = queue_.hint();
-    remote_seen_ |= hint.nodes;
-    return hint;
-  }
-  void take_remote() {
-    remote_seen_ = false;
-    accept(queue_.take_all());
-  }
-  void accept(const MpscQueue<>::Batch& batch);
+  void accept(const MpscInbox<>::Batch& batch);
   void discard(CallbackNode* first);
   void release_other(CallbackNode* node, NodeReleaser& releaser);
 
@@ -210,7 +199,7 @@ class CallbackQueue {
 
   static constinit inline thread_local CallbackQueue* running_ = nullptr;
 
-  MpscQueue<> queue_;
+  MpscInbox<> queue_;
   alignas(64) std::atomic<size_t> bounded_{0};  // queued by try_post, and not run
   const size_t limit_;
   alignas(64) List pending_;
@@ -219,8 +208,6 @@ class CallbackQueue {
   size_t bounded_done_ = 0;
   std::atomic<size_t> depth_{0};
   std::atomic<size_t> max_depth_{0};
-  bool stop_ = false;
-  bool remote_seen_ = false;  // nodes in queue_ that are still to be taken
   Waker& waker_;
   const uint32_t fork_generation_;
   SignalSlots slots_;

@@ -7,7 +7,7 @@
 
 namespace gyre::internal {
 
-// The atomics that the queue is built on. Production uses std::atomic; a test may put a model in
+// The atomics that the queue is built on. Production uses std::atomic; the tests put a model in
 // its place that explores every interleaving and every value that the memory orders allow.
 struct StdSync {
   template <class T>
@@ -25,8 +25,9 @@ struct StdSync {
   };
 };
 
+// Aligned so that three bits of its address are free for the queue's flags.
 template <class Sync = StdSync>
-struct MpscNode {
+struct alignas(8) MpscNode {
   typename Sync::template Plain<MpscNode*> next;
 };
 
@@ -39,33 +40,46 @@ enum class PushResult {
 // A lock-free queue of many producers and one consumer which also carries the consumer's sleep,
 // its stop and its end, all in one word. The word holds the newest node and three flags:
 //
-//                 push: node (wake)
-//        +-------------------------------------+
-//        |                                     v
-//     [SLEEP] <--- prepare_to_sleep ---- [ empty ] ---- push: node ---> [ nodes ]
-//        |                                  ^  ^                          |   |  ^
-//        +------- take_all (woken by I/O) --+  +-------- take_all --------+   +--+ push: node
+//        +---------------------- push: node, wake ------------------------+
+//        |                                                                v
+//     [SLEEP] <--- prepare_to_sleep ---- [empty] ------ push: node ---> [nodes] --+
+//        |                                ^  ^                            | ^     | push: node
+//        +---- take_all: no producer -----+  +---------- take_all --------+ +-----+
+//              ended the sleep
 //
-//   STOP may stand beside nodes or alone; it keeps the consumer from sleeping, and takes SLEEP away
-//   (wake). CLOSED stands alone, and nothing follows it.
+//     request_stop: [empty] and [nodes] get STOP beside them, [SLEEP] becomes [empty] with STOP,
+//     wake. STOP stays through pushes, keeps the consumer from sleeping, and goes with take_all.
+//     close: [CLOSED] in place of whatever was there. It stands alone, and nothing follows it.
 //
 // Why no wake-up is lost: sleeping, posting and stopping are read-modify-writes of the same word,
 // so they are totally ordered. If the push comes first, prepare_to_sleep finds the word non-zero
 // and fails. If the sleep comes first, the push finds SLEEP, removes it and owes a wake-up. There
 // is no second variable that either side would have to look at again, hence no fence. Exactly one
 // producer finds SLEEP, hence one wake-up per sleep. The consumer takes the whole list with one
-// exchange and compares no pointer, hence no ABA.
+// exchange and compares no pointer, hence no ABA: a producer whose compare-exchange succeeds though
+// the word was something else meanwhile has linked its node to what is there.
 //
 // Who ends a sleep writes the wake-up first and counts it then, in a second word, which is the last
 // thing that it touches. The consumer counts the sleeps that were ended; once both counts are equal
 // no producer is on its way to the waker, and after close() none ever will be: the waker may be
 // destroyed.
 //
-// Memory orders. R1: push and request_stop release the node, and what the caller did before; they
-// pair with A1, the acquiring exchange in take_all and close. The pushes before the newest are part
-// of its release sequence, so A1 synchronizes with every producer whose node it takes. R2: counting
-// a wake-up releases its writing; it pairs with A2, the look at the count before the waker is
-// destroyed. All else is relaxed, because it hands over nothing but the word itself.
+// Memory orders, all of them:
+//
+//   R1  push, the compare-exchange: release    } what the caller did before, the node's link and
+//   R1  request_stop, the same: release        } payload among it, to
+//   A1  take_all, the exchange: acquire        } whoever takes it. The pushes below the newest, and
+//   A1  close, the exchange: acquire           } a stop among them, are in its release sequence,
+//                                              } since each change of the word modifies it.
+//   R2  send_wake, the fetch-add: release      } the writing of the wake-up, to
+//   A2  all_wakes_sent, the load: acquire      } who destroys the waker next.
+//
+//   relaxed: push's and request_stop's first load, and their failed compare-exchanges: what they
+//   read is only compared, by the next compare-exchange. prepare_to_sleep: it hands over nothing,
+//   and takes nothing; a waker is there before any sleep. hint, empty_hint, closed: hints.
+//
+// No atomic_thread_fence: ThreadSanitizer does not see them. tests/loop/model explores this
+// template over a model of the atomics; docs/callback_queue.md says how.
 //
 // Order: the nodes of a batch come oldest first, in the order in which the pushes happened,
 // whatever the thread. Cost: a push is one compare-exchange unless another producer came between.
@@ -132,7 +146,7 @@ class MpscQueue {
 
   // No producer will touch the waker for a sleep that has ended.
   bool all_wakes_sent() const {
-    return wakes_sent_.load(std::memory_order_acquire) == wakes_owed_;  // A2
+    return wakes_sent_.load(std::memory_order_acquire) == wakes_owed_.get();  // A2
   }
 
   // Ends the queue: what was pushed so far is handed out, and every later push says kClosed.
@@ -186,7 +200,7 @@ class MpscQueue {
     Batch batch;
     batch.stop = (word & kStop) != 0;
     batch.woken = slept && (word & kSleep) == 0;
-    wakes_owed_ += batch.woken;
+    if (batch.woken) wakes_owed_.set(wakes_owed_.get() + 1);
     Node* newest = to_node(word);
     batch.last = newest;
     while (newest != nullptr) {
@@ -203,7 +217,7 @@ class MpscQueue {
   // On a line of its own: every producer writes it.
   alignas(64) typename Sync::template Atomic<uintptr_t> word_{0};
   alignas(64) typename Sync::template Atomic<uint64_t> wakes_sent_{0};
-  uint64_t wakes_owed_ = 0;  // the consumer's
+  typename Sync::template Plain<uint64_t> wakes_owed_;  // the consumer's
 };
 
 }  // namespace gyre::internal
