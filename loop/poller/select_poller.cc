@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 
@@ -23,29 +24,31 @@ absl::Status set_nonblocking_cloexec(int fd) {
   return absl::OkStatus();
 }
 
+absl::Status past_the_limit(int fd, int limit) {
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the select backend cannot watch fd %d: on this platform it holds only those below "
+      "FD_SETSIZE (%d); choose another backend, or keep fewer fds open",
+      fd, limit));
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Poller>> SelectPoller::create() {
+absl::StatusOr<std::unique_ptr<Poller>> SelectPoller::create_with_limit(int fd_limit) {
   int ends[2];
   if (::pipe(ends) != 0) return errno_status(errno, "pipe");
   UniqueFd read_end(ends[0]), write_end(ends[1]);
   for (int end : ends) {
     if (absl::Status status = set_nonblocking_cloexec(end); !status.ok()) return status;
   }
-  if (read_end.get() >= FD_SETSIZE) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "the select backend cannot watch fd %d: it holds only those below FD_SETSIZE (%d)",
-        read_end.get(), FD_SETSIZE));
-  }
-  return std::unique_ptr<Poller>(new SelectPoller(std::move(read_end), std::move(write_end)));
+  if (read_end.get() >= fd_limit) return past_the_limit(read_end.get(), fd_limit);
+  return std::unique_ptr<Poller>(
+      new SelectPoller(std::move(read_end), std::move(write_end), fd_limit));
 }
 
-SelectPoller::SelectPoller(UniqueFd read_end, UniqueFd write_end)
-    : wake_read_(std::move(read_end)), wake_write_(std::move(write_end)) {
-  FD_ZERO(&read_);
-  FD_ZERO(&write_);
-  FD_SET(wake_read_.get(), &read_);
-  fd_limit_ = wake_read_.get() + 1;
+SelectPoller::SelectPoller(UniqueFd read_end, UniqueFd write_end, int fd_limit)
+    : fd_limit_(fd_limit), wake_read_(std::move(read_end)), wake_write_(std::move(write_end)) {
+  make_room_for(wake_read_.get());
+  watch(wake_read_.get(), PollEvents::kRead);
   events_.reserve(kMaxEventsPerWait);
 }
 
@@ -53,23 +56,18 @@ absl::Status SelectPoller::add(int fd, uint32_t interest, uint64_t token, Trigge
   if (fd < 0 || !is_open(fd)) {
     return errno_status(EBADF, absl::StrFormat("watching fd %d", fd));
   }
-  if (fd >= FD_SETSIZE) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "the select backend cannot watch fd %d: it holds only those below FD_SETSIZE (%d)", fd,
-        FD_SETSIZE));
-  }
-  if (registrations_[fd].active || fd == wake_read_.get()) {
+  if (fd >= fd_limit_) return past_the_limit(fd, fd_limit_);
+  if (watches(fd) || fd == wake_read_.get()) {
     return absl::AlreadyExistsError(absl::StrFormat("fd %d is watched already", fd));
   }
+  make_room_for(fd);
   registrations_[fd] = {token, interest, true};
   watch(fd, interest);
   return absl::OkStatus();
 }
 
 absl::Status SelectPoller::modify(int fd, uint32_t interest, uint64_t token, Trigger) {
-  if (fd < 0 || fd >= FD_SETSIZE || !registrations_[fd].active) {
-    return absl::NotFoundError(absl::StrFormat("fd %d is not watched", fd));
-  }
+  if (!watches(fd)) return absl::NotFoundError(absl::StrFormat("fd %d is not watched", fd));
   if (!is_open(fd)) return errno_status(EBADF, absl::StrFormat("watching fd %d", fd));
   registrations_[fd] = {token, interest, true};
   watch(fd, interest);
@@ -77,35 +75,52 @@ absl::Status SelectPoller::modify(int fd, uint32_t interest, uint64_t token, Tri
 }
 
 absl::Status SelectPoller::remove(int fd) {
-  if (fd < 0 || fd >= FD_SETSIZE || !registrations_[fd].active) return absl::OkStatus();
+  if (!watches(fd)) return absl::OkStatus();
   registrations_[fd] = {};
   watch(fd, PollEvents::kNone);
   return absl::OkStatus();
 }
 
+bool SelectPoller::watches(int fd) const {
+  return fd >= 0 && static_cast<size_t>(fd) < registrations_.size() && registrations_[fd].active;
+}
+
+// At least doubles, so that fds that come one by one do not copy the sets each time. Never shrinks:
+// 17 bytes for each number that the process has used.
+void SelectPoller::make_room_for(int fd) {
+  if (static_cast<size_t>(fd) < registrations_.size()) return;
+  const size_t least = std::max<size_t>(FD_SETSIZE, 2 * registrations_.size());
+  const int room = static_cast<int>(
+      std::min<size_t>(std::max<size_t>(least, fd + size_t{1}), static_cast<size_t>(fd_limit_)));
+  for (FdSet* set : {&read_, &write_, &readable_, &writable_}) set->resize(room);
+  registrations_.resize(room);
+}
+
 void SelectPoller::watch(int fd, uint32_t interest) {
-  FD_CLR(fd, &read_);
-  FD_CLR(fd, &write_);
-  if (interest & PollEvents::kRead) FD_SET(fd, &read_);
-  if (interest & PollEvents::kWrite) FD_SET(fd, &write_);
-  fd_limit_ = std::max(fd_limit_, fd + 1);
-  while (fd_limit_ > 0 && !FD_ISSET(fd_limit_ - 1, &read_) && !FD_ISSET(fd_limit_ - 1, &write_)) {
-    --fd_limit_;
+  read_.erase(fd);
+  write_.erase(fd);
+  if (interest & PollEvents::kRead) read_.insert(fd);
+  if (interest & PollEvents::kWrite) write_.insert(fd);
+  watched_limit_ = std::max(watched_limit_, fd + 1);
+  // The pipe's end is always in, so this comes to an end.
+  while (!read_.contains(watched_limit_ - 1) && !write_.contains(watched_limit_ - 1)) {
+    --watched_limit_;
   }
 }
 
 absl::Status SelectPoller::reset() {
-  registrations_.fill({});
-  FD_ZERO(&read_);
-  FD_ZERO(&write_);
-  FD_SET(wake_read_.get(), &read_);
-  fd_limit_ = wake_read_.get() + 1;
+  registrations_.assign(registrations_.size(), {});
+  read_.clear();
+  write_.clear();
+  watched_limit_ = 0;
+  watch(wake_read_.get(), PollEvents::kRead);
   return absl::OkStatus();
 }
 
 // One closed fd fails the whole call: it goes, the others stay.
 void SelectPoller::forget_closed_fds() {
-  for (int fd = 0; fd < FD_SETSIZE; ++fd) {
+  const int limit = watched_limit_;
+  for (int fd = 0; fd < limit; ++fd) {
     if (registrations_[fd].active && !is_open(fd)) watch(fd, PollEvents::kNone);
   }
 }
@@ -118,13 +133,14 @@ void SelectPoller::drain_wakes() {
 
 Poller::WaitResult SelectPoller::wait(std::chrono::nanoseconds timeout) {
   WaitResult result;
-  fd_set readable = read_, writable = write_;
+  readable_ = read_;
+  writable_ = write_;
   timespec limit{};
   if (timeout.count() > 0) {
     limit.tv_sec = timeout.count() / 1'000'000'000;
     limit.tv_nsec = timeout.count() % 1'000'000'000;
   }
-  const int n = ::pselect(fd_limit_, &readable, &writable, nullptr,
+  const int n = ::pselect(watched_limit_, readable_.get(), writable_.get(), nullptr,
                           timeout.count() < 0 ? nullptr : &limit, nullptr);
   if (n < 0) {
     if (errno == EBADF) {
@@ -135,35 +151,46 @@ Poller::WaitResult SelectPoller::wait(std::chrono::nanoseconds timeout) {
     return result;
   }
   if (n == 0) return result;
-  if (FD_ISSET(wake_read_.get(), &readable)) {
+  if (readable_.contains(wake_read_.get())) {
     result.woken = true;
     drain_wakes();
-    FD_CLR(wake_read_.get(), &readable);
+    readable_.erase(wake_read_.get());
   }
-  collect(readable, writable);
+  collect();
   result.events = events_;
   return result;
 }
 
-// select says only readable or writable, for an end or an error too; poll(2) tells which.
-void SelectPoller::collect(const fd_set& readable, const fd_set& writable) {
-  events_.clear();
-  std::array<pollfd, kMaxEventsPerWait> ready;
-  nfds_t count = 0;
-  const int limit = fd_limit_;
+// Fills in whom to ask what, from scan_start_ on and around, and says how many there are.
+size_t SelectPoller::find_ready(pollfd* ready) {
+  size_t count = 0;
+  const int limit = watched_limit_;
   for (int i = 0; i < limit && count < kMaxEventsPerWait; ++i) {
     const int fd = (scan_start_ + i) % limit;
-    if (!FD_ISSET(fd, &readable) && !FD_ISSET(fd, &writable)) continue;
+    if ((readable_.word_of(fd) | writable_.word_of(fd)) == 0) {
+      // To the end of an empty word, or of the sets, in one step.
+      i += std::min(FdSet::kWordBits - 1 - fd % FdSet::kWordBits, limit - 1 - fd);
+      continue;
+    }
+    if (!readable_.contains(fd) && !writable_.contains(fd)) continue;
     const uint32_t interest = registrations_[fd].interest;
     ready[count++] = {fd,
                       static_cast<short>((interest & PollEvents::kRead ? POLLIN : 0) |
                                          (interest & PollEvents::kWrite ? POLLOUT : 0)),
                       0};
   }
+  return count;
+}
+
+// select says only readable or writable, for an end or an error too; poll(2) tells which.
+void SelectPoller::collect() {
+  events_.clear();
+  std::array<pollfd, kMaxEventsPerWait> ready;
+  const size_t count = find_ready(ready.data());
   if (count == 0) return;
   scan_start_ = ready[count - 1].fd + 1;
   if (::poll(ready.data(), count, 0) <= 0) return;  // level-triggered: the next wait sees it again
-  for (nfds_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i) {
     const pollfd& entry = ready[i];
     uint32_t events = PollEvents::kNone;
     if (entry.revents & POLLIN) events |= PollEvents::kRead;

@@ -250,7 +250,9 @@ TEST_P(PollerConformance, AnFdIsAddedAgainAfterItsRemoval) {
   write_all(pair.b.get(), "x");
   for (uint64_t token = 1; token < 5; ++token) {
     ASSERT_TRUE(add(pair.a.get(), token % 2 ? READ : WRITE, token).ok());
-    if (token % 3 == 0) EXPECT_THAT(wait(), ElementsAre(Pair(token, READ)));
+    if (token % 3 == 0) {
+      EXPECT_THAT(wait(), ElementsAre(Pair(token, READ)));
+    }
     ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
   }
   expect_silence();
@@ -292,14 +294,17 @@ TEST_P(PollerConformance, AnInterestChangesAnyNumberOfTimesBetweenTwoWaits) {
 TEST_P(PollerConformance, FdsPastFdSetSizeWorkOrAreRefused) {
   FdPair pair = socket_pair();
   write_all(pair.b.get(), "x");
-  UniqueFd high(::fcntl(pair.a.get(), F_DUPFD, FD_SETSIZE + 100));
-  if (!high) GTEST_SKIP() << "no such number is allowed here";
-  const absl::Status status = add(high.get(), READ, 1);
-  if (status.ok()) {
-    EXPECT_THAT(wait(), ElementsAre(Pair(1, READ)));
-  } else {
-    EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << status;
-    EXPECT_THAT(wait(), IsEmpty());
+  for (int number : {FD_SETSIZE, 4096, 19000}) {
+    UniqueFd high(::dup2(pair.a.get(), number));
+    if (!high) GTEST_SKIP() << "no such number is allowed here";
+    const absl::Status status = add(high.get(), READ, number);
+    if (status.ok()) {
+      EXPECT_THAT(wait(), ElementsAre(Pair(number, READ)));
+      EXPECT_TRUE(poller_->remove(number).ok());
+    } else {
+      EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << status;
+      EXPECT_THAT(wait(), IsEmpty());
+    }
   }
 }
 
@@ -941,7 +946,9 @@ TEST_P(PollerConformance, ItsOwnFdsAreNotForProgramsThatAreExecuted) {
   absl::StatusOr<std::unique_ptr<Poller>> poller = GetParam().make();
   ASSERT_TRUE(poller.ok());
   for (int fd = 0; fd < 1000; ++fd) {
-    if (is_open(fd) && !before.contains(fd)) EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC) << fd;
+    if (is_open(fd) && !before.contains(fd)) {
+      EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC) << fd;
+    }
   }
 }
 
