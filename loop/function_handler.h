@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "gyre/loop/call_site.h"
 #include "gyre/loop/callback.h"
 #include "gyre/loop/handler_table.h"
 
@@ -14,22 +15,24 @@ namespace gyre::internal {
 // A user's function as the handler of an fd. On the heap; deletes itself when it is released.
 class FunctionHandler final : public EventHandler {
  public:
-  explicit FunctionHandler(FdHandler handler) : handler_(std::move(handler)) {}
+  FunctionHandler(FdHandler handler, CallSite site) : handler_(std::move(handler)), site_(site) {}
 
   void handle_events(int fd, uint32_t events) override { handler_(fd, events); }
   void released() override { delete this; }
   void close_fd(int fd) override { ::close(fd); }
+  CallSite site() const override { return site_; }
 
  private:
   FdHandler handler_;
+  const CallSite site_;
 };
 
 // The same for an object that has an fd; it is kept as long as it is registered.
 template <class T, class H>
 class ObjectHandler final : public EventHandler {
  public:
-  ObjectHandler(std::shared_ptr<T> object, H handler)
-      : object_(std::move(object)), handler_(std::move(handler)) {}
+  ObjectHandler(std::shared_ptr<T> object, H handler, CallSite site)
+      : object_(std::move(object)), handler_(std::move(handler)), site_(site) {}
 
   void handle_events(int, uint32_t events) override { handler_(object_, events); }
   void released() override { delete this; }
@@ -40,10 +43,12 @@ class ObjectHandler final : public EventHandler {
       ::close(fd);
     }
   }
+  CallSite site() const override { return site_; }
 
  private:
   std::shared_ptr<T> object_;
   H handler_;
+  const CallSite site_;
 };
 
 }  // namespace gyre::internal

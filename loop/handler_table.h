@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "gyre/loop/call_site.h"
 #include "gyre/loop/poller/poller.h"
 
 namespace gyre::internal {
@@ -21,6 +22,9 @@ class EventHandler {
   // The loop is closed together with its fds.
   virtual void close_fd(int fd) = 0;
 
+  // Where it was registered, if somebody wants to know.
+  virtual CallSite site() const { return {}; }
+
  protected:
   ~EventHandler() = default;
 };
@@ -30,6 +34,9 @@ class EventHandler {
 // Handlers that are removed are released later, by release_removed(). Loop thread only.
 class HandlerTable {
  public:
+  // `last_generation`: where to begin; for tests of what happens when they have all been used.
+  explicit HandlerTable(uint32_t last_generation = 0) : generation_(last_generation) {}
+
   struct Registration {
     EventHandler* handler = nullptr;  // nullptr: none
     uint32_t generation = 0;
@@ -115,7 +122,7 @@ class HandlerTable {
   std::vector<Registration> table_;
   std::vector<EventHandler*> removed_;
   size_t size_ = 0;
-  uint32_t generation_ = 0;
+  uint32_t generation_;
   uint32_t wait_ = 1;
 };
 

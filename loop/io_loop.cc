@@ -212,7 +212,8 @@ void IOLoop::dispatch(const Poller::Event& event) {
   if (events == NONE) return;  // an earlier handler dropped the interest
   counters_.events.add(1);
   internal::EventHandler& handler = *registration->handler;
-  call(CallSite(), "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
+  const CallSite site = stall_monitor_ == nullptr ? CallSite() : handler.site();
+  call(site, "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
 }
 
 // Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it
@@ -269,9 +270,9 @@ void IOLoop::unregister_handler(int fd) {
   if (!affinity_.running()) handlers_.release_removed();
 }
 
-absl::Status IOLoop::add_handler(int fd, Handler handler, uint32_t events) {
+absl::Status IOLoop::add_handler(int fd, Handler handler, uint32_t events, CallSite site) {
   GYRE_CHECK(handler, "add_handler: the handler callback is null");
-  auto owned = std::make_unique<internal::FunctionHandler>(std::move(handler));
+  auto owned = std::make_unique<internal::FunctionHandler>(std::move(handler), site);
   absl::Status status = register_handler(fd, *owned, events, Trigger::kLevel);
   if (status.ok()) static_cast<void>(owned.release());  // deletes itself when it is released
   return status;

@@ -142,7 +142,8 @@ class IOLoop {
   // handler, InvalidArgument for a negative or closed fd, or one that cannot be watched (a regular
   // file), ResourceExhausted past the limit of the backend. The fd stays the caller's: remove it,
   // then close it.
-  absl::Status add_handler(int fd, Handler handler, uint32_t events);
+  absl::Status add_handler(int fd, Handler handler, uint32_t events,
+                           CallSite site = CallSite::current());
   // Replaces the interest. NotFound if fd has no handler.
   absl::Status update_handler(int fd, uint32_t events);
   // The handler is not called any more, not even for what was fetched already. NotFound.
@@ -151,7 +152,8 @@ class IOLoop {
   // The same for an object that has `int fileno() const`: handler(object, events) is given it back,
   // and close(true) calls its close() if it has one.
   template <class T, class H>
-  absl::Status add_handler(std::shared_ptr<T> object, H handler, uint32_t events);
+  absl::Status add_handler(std::shared_ptr<T> object, H handler, uint32_t events,
+                           CallSite site = CallSite::current());
   template <class T>
   absl::Status update_handler(const std::shared_ptr<T>& object, uint32_t events) {
     return update_handler(object->fileno(), events);
@@ -203,9 +205,16 @@ class IOLoop {
 
   // add_callback for a function that may return a Task: the Task is run to its end, f and args are
   // kept until then, and its exception goes to the exception handler. Any thread.
+  template <class F>
+  requires internal::CallableOnce<F>
+  bool spawn_callback(F&& f, CallSite site = CallSite::current()) {
+    return spawn(site, std::forward<F>(f));
+  }
   template <class F, class... A>
-  requires internal::CallableOnce<F, A...>
-  bool spawn_callback(F&& f, A&&... args);
+  requires(sizeof...(A) > 0 && internal::CallableOnce<F, A...>) bool spawn_callback(F&& f,
+                                                                                    A&&... args) {
+    return spawn(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
 
   // Runs callback(future) in a later iteration of this loop once the future is done. Any thread.
   template <class T, class F>
@@ -234,20 +243,41 @@ class IOLoop {
 
   // Run f(args...) at `deadline`, or `delay` from the call: never early, and at the soonest in the
   // next iteration, also for what is past. Deadlines beyond the clock's range never come.
-  template <class F, class... A>
-  Timeout call_at(TimePoint when, F&& f, A&&... args);
-  template <class Rep, class Period, class F, class... A>
-  Timeout call_later(std::chrono::duration<Rep, Period> delay, F&& f, A&&... args) {
-    return call_at(internal::saturating_add(time(), internal::saturating_nanoseconds(delay)),
-                   std::forward<F>(f), std::forward<A>(args)...);
+  template <class F>
+  Timeout call_at(TimePoint when, F&& f, CallSite site = CallSite::current()) {
+    return schedule(when, site, std::forward<F>(f));
   }
   template <class F, class... A>
-  Timeout add_timeout(TimePoint deadline, F&& f, A&&... args) {
-    return call_at(deadline, std::forward<F>(f), std::forward<A>(args)...);
+  requires(sizeof...(A) > 0) Timeout call_at(TimePoint when, F&& f, A&&... args) {
+    return schedule(when, CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
+  template <class Rep, class Period, class F>
+  Timeout call_later(std::chrono::duration<Rep, Period> delay, F&& f,
+                     CallSite site = CallSite::current()) {
+    return schedule(after(delay), site, std::forward<F>(f));
   }
   template <class Rep, class Period, class F, class... A>
-  Timeout add_timeout(std::chrono::duration<Rep, Period> delay, F&& f, A&&... args) {
-    return call_later(delay, std::forward<F>(f), std::forward<A>(args)...);
+  requires(sizeof...(A) > 0) Timeout
+      call_later(std::chrono::duration<Rep, Period> delay, F&& f, A&&... args) {
+    return schedule(after(delay), CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
+  template <class F>
+  Timeout add_timeout(TimePoint deadline, F&& f, CallSite site = CallSite::current()) {
+    return schedule(deadline, site, std::forward<F>(f));
+  }
+  template <class F, class... A>
+  requires(sizeof...(A) > 0) Timeout add_timeout(TimePoint deadline, F&& f, A&&... args) {
+    return schedule(deadline, CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+  }
+  template <class Rep, class Period, class F>
+  Timeout add_timeout(std::chrono::duration<Rep, Period> delay, F&& f,
+                      CallSite site = CallSite::current()) {
+    return schedule(after(delay), site, std::forward<F>(f));
+  }
+  template <class Rep, class Period, class F, class... A>
+  requires(sizeof...(A) > 0) Timeout
+      add_timeout(std::chrono::duration<Rep, Period> delay, F&& f, A&&... args) {
+    return schedule(after(delay), CallSite(), std::forward<F>(f), std::forward<A>(args)...);
   }
   // Destroys the callable. One that fired, was removed, or names nothing: no-op.
   void remove_timeout(Timeout timeout);
@@ -259,10 +289,10 @@ class IOLoop {
 
   // Called with what a callback threw, instead of logging it. What it throws itself is logged.
   void set_exception_handler(ExceptionHandler handler);
-  // Logs each callback, timeout and handler that takes longer: where it was posted, how long it
-  // took; and while it blocks, from a watchdog's thread, the stack of the loop's thread, which it
-  // gets by a signal (SIGURG). At most one stack a second. Zero: off, which is the default. Costs
-  // two looks at the clock for each call.
+  // Logs each callback, timeout and handler that takes longer: where it was posted (in the form
+  // without arguments), how long it took; and while it blocks, from a watchdog's thread, the stack
+  // of the loop's thread, which it gets by a signal (SIGURG). At most one stack a second. Zero:
+  // off, which is the default. Costs two looks at the clock for each call.
   void set_blocking_log_threshold(Duration threshold);
 
   bool in_loop_thread() const { return affinity_.here(); }  // Any thread.
@@ -292,6 +322,15 @@ class IOLoop {
   void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Duration poll_timeout(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+
+  template <class F, class... A>
+  bool spawn(CallSite site, F&& f, A&&... args);
+  template <class F, class... A>
+  Timeout schedule(TimePoint when, CallSite site, F&& f, A&&... args);
+  template <class Rep, class Period>
+  TimePoint after(std::chrono::duration<Rep, Period> delay) const {
+    return internal::saturating_add(time(), internal::saturating_nanoseconds(delay));
+  }
 
   // Calls `f`, which is user code, and watches how long it takes if that was asked for.
   template <class F>

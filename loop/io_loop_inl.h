@@ -60,39 +60,39 @@ void IOLoop::call(CallSite site, const char* what, F&& f) {
 }
 
 template <class T, class H>
-absl::Status IOLoop::add_handler(std::shared_ptr<T> object, H handler, uint32_t events) {
+absl::Status IOLoop::add_handler(std::shared_ptr<T> object, H handler, uint32_t events,
+                                 CallSite site) {
   GYRE_CHECK(object != nullptr, "add_handler: the object is null");
   const int fd = object->fileno();
   auto owned =
-      std::make_unique<internal::ObjectHandler<T, H>>(std::move(object), std::move(handler));
+      std::make_unique<internal::ObjectHandler<T, H>>(std::move(object), std::move(handler), site);
   absl::Status status = register_handler(fd, *owned, events, Trigger::kLevel);
   if (status.ok()) static_cast<void>(owned.release());  // deletes itself when it is released
   return status;
 }
 
 template <class F, class... A>
-IOLoop::Timeout IOLoop::call_at(TimePoint when, F&& f, A&&... args) {
+IOLoop::Timeout IOLoop::schedule(TimePoint when, CallSite site, F&& f, A&&... args) {
   static_assert(internal::CallableOnce<F, A...>,
                 "the callback of a timeout cannot be called like this");
   static_assert(!internal::ReturnsTask<F, A...>,
                 "nobody would run the Task of this timeout: call spawn_callback in it");
   if (closed() || internal::fork_generation() != fork_generation_) return {};
   affinity_.assert_here("call_at");
-  return Timeout(timers_.add(when, CallSite(), std::forward<F>(f), std::forward<A>(args)...));
+  return Timeout(timers_.add(when, site, std::forward<F>(f), std::forward<A>(args)...));
 }
 
 template <class F, class... A>
-requires internal::CallableOnce<F, A...>
-bool IOLoop::spawn_callback(F&& f, A&&... args) {
+bool IOLoop::spawn(CallSite site, F&& f, A&&... args) {
   using Bound = internal::Bound<std::decay_t<F>, std::decay_t<A>...>;
   GYRE_CHECK(!internal::is_null_callable(f), "spawn_callback: the callback is null");
   if constexpr (internal::ReturnsTask<F, A...>) {
     return queue_->post(
-        CallSite(), [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {
+        site, [this, bound = Bound(std::forward<F>(f), std::forward<A>(args)...)]() mutable {
           internal::start_spawned(*this, std::move(bound));
         });
   } else {
-    return queue_->post(CallSite(), std::forward<F>(f), std::forward<A>(args)...);
+    return queue_->post(site, std::forward<F>(f), std::forward<A>(args)...);
   }
 }
 

@@ -7,11 +7,15 @@
 #include <array>
 #include <cerrno>
 #include <condition_variable>
+#include <memory>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/debugging/symbolize.h"
 #include "absl/strings/str_format.h"
+#include "gyre/loop/fork_detection.h"
 #include "gyre/loop/log.h"
 #include "gyre/loop/mutex.h"
 
@@ -26,6 +30,7 @@ constexpr int64_t kReportInterval = 1'000'000'000;  // ns
 struct StackRequest {
   std::array<void*, kMaxFrames> frames{};
   int count = 0;
+  std::atomic<pthread_t> thread{};  // of another one a late signal may still be on its way
   std::atomic<bool> wanted{false};
   std::atomic<bool> done{false};
 };
@@ -34,6 +39,7 @@ constinit StackRequest g_request;
 // backtrace(3) goes by the unwind tables, so it needs no frame pointers. Its first call may
 // allocate, and is made outside of the handler; after that it does not.
 void on_stack_signal(int) {
+  if (!::pthread_equal(g_request.thread.load(std::memory_order_relaxed), ::pthread_self())) return;
   if (!g_request.wanted.exchange(false, std::memory_order_acquire)) return;
   const int saved_errno = errno;
   g_request.count = ::backtrace(g_request.frames.data(), kMaxFrames);
@@ -44,6 +50,7 @@ void on_stack_signal(int) {
 }  // namespace
 
 struct StallWatchdog::State {
+  const uint32_t generation = fork_generation();
   Mutex mutex;
   std::condition_variable_any changed;
   std::vector<StallMonitor*> monitors ABSL_GUARDED_BY(mutex);
@@ -51,9 +58,18 @@ struct StallWatchdog::State {
   struct sigaction former ABSL_GUARDED_BY(mutex);
 };
 
+// Never destroyed: its thread may run until the process ends. A child of fork() has no such thread,
+// and the lock may be taken for ever there: it begins anew.
 StallWatchdog::State& StallWatchdog::state() {
-  // Never destroyed: its thread may run until the process ends.
-  static auto* state = new State;
+  static constinit std::atomic<State*> current{nullptr};
+  State* state = current.load(std::memory_order_acquire);
+  while (state == nullptr || state->generation != fork_generation()) {
+    auto fresh = std::make_unique<State>();
+    if (current.compare_exchange_strong(state, fresh.get(), std::memory_order_acq_rel,
+                                        std::memory_order_acquire)) {
+      state = fresh.release();
+    }
+  }
   return *state;
 }
 
@@ -92,32 +108,56 @@ void StallWatchdog::run(State& state) {
       interval = std::min(interval, monitor->threshold() / 2);
     interval = std::max<std::chrono::nanoseconds>(interval, std::chrono::milliseconds(1));
     state.changed.wait_for(state.mutex, interval);
-    const int64_t now = StallMonitor::now();
+    std::vector<std::string> reports;
     // Under the lock: unwatch() waits until nobody looks any more.
-    for (StallMonitor* monitor : state.monitors) look(*monitor, now);
+    for (StallMonitor* monitor : state.monitors) {
+      std::string report = look(*monitor, StallMonitor::now());
+      if (!report.empty()) reports.push_back(std::move(report));
+    }
+    // Without it: the sink is the program's.
+    state.mutex.unlock();
+    for (const std::string& report : reports) logf(LogLevel::kWarning, "%s", report);
+    state.mutex.lock();
   }
 }
 
-void StallWatchdog::look(StallMonitor& monitor, int64_t now) {
-  const int64_t since = monitor.since_.load(std::memory_order_acquire);
-  if (since == 0 || since == monitor.reported_ || now - since < monitor.threshold_.count()) return;
-  if (now < monitor.next_report_) return;
-  monitor.reported_ = since;
-  monitor.next_report_ = now + kReportInterval;
-  const CallSite site = CallSite::from_word(monitor.site_.load(std::memory_order_relaxed));
-  const std::string stack = stack_of(monitor.thread_.load(std::memory_order_relaxed));
-  // It may have gone on meanwhile; then the stack is that of a later call, which would mislead.
-  if (monitor.since_.load(std::memory_order_acquire) != since) return;
-  logf(LogLevel::kWarning,
-       "loop %s: a callback, posted at %s, has blocked the loop for %.0f ms, here:%s",
-       monitor.loop_name_, site.to_string(), (now - since) / 1e6, stack);
+int64_t StallMonitor::due(int64_t now) {
+  const int64_t since = since_.load(std::memory_order_acquire);
+  if (since == 0 || since == reported_ || now - since < threshold_.count()) return 0;
+  if (now < next_report_) return 0;
+  reported_ = since;
+  next_report_ = now + kReportInterval;
+  return since;
 }
 
-std::string StallWatchdog::stack_of(pthread_t thread) {
-  constexpr int kTries = 200;
+// The report, or nothing.
+std::string StallWatchdog::look(StallMonitor& monitor, int64_t now) {
+  const int64_t since = monitor.due(now);
+  if (since == 0) return {};
+  const CallSite site = CallSite::from_word(monitor.site_.load(std::memory_order_relaxed));
+  if (!ask_for_stack(monitor, since)) return {};
+  const std::string stack = StallWatchdog::stack();
+  // It may have gone on meanwhile; then the stack is that of a later call, which would mislead.
+  if (monitor.since_.load(std::memory_order_acquire) != since) return {};
+  return absl::StrFormat(
+      "loop %s: a callback, posted at %s, has blocked the loop for %.0f ms, here:%s",
+      monitor.loop_name_, site.to_string(), static_cast<double>(now - since) / 1e6, stack);
+}
+
+// False: the loop is not in that call any more, and its thread may be gone.
+bool StallWatchdog::ask_for_stack(StallMonitor& monitor, int64_t since) {
+  if (!monitor.try_hold(since)) return false;
+  const pthread_t thread = monitor.thread_.load(std::memory_order_relaxed);
   g_request.done.store(false, std::memory_order_relaxed);
+  g_request.thread.store(thread, std::memory_order_relaxed);
   g_request.wanted.store(true, std::memory_order_release);
-  if (::pthread_kill(thread, kStackSignal) != 0) return " (no stack)";
+  const bool sent = ::pthread_kill(thread, kStackSignal) == 0;
+  monitor.release();
+  return sent;
+}
+
+std::string StallWatchdog::stack() {
+  constexpr int kTries = 200;
   for (int i = 0; i < kTries && !g_request.done.load(std::memory_order_acquire); ++i) {
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }

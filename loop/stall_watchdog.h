@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <thread>
 
 #include "gyre/loop/call_site.h"
 
@@ -28,9 +29,18 @@ class StallMonitor {
     since_.store(now(),
                  std::memory_order_release);  // with the two above; pairs with the watchdog's load
   }
-  void end_call() { since_.store(0, std::memory_order_release); }
+  // Afterwards the thread may end: nobody sends it a signal any more.
+  void end_call() {
+    // Sequentially consistent with try_hold(): one of the two sees the other's store.
+    since_.store(0, std::memory_order_seq_cst);
+    while (held_.load(std::memory_order_seq_cst)) [[unlikely]] std::this_thread::yield();
+  }
 
   std::chrono::nanoseconds threshold() const { return threshold_; }
+
+  // The watchdog's thread. Since when the loop is in a call that is to be reported at `now`; 0: in
+  // none. Each call once, and a second at least between two reports.
+  int64_t due(int64_t now);
 
  private:
   friend class StallWatchdog;
@@ -38,11 +48,21 @@ class StallMonitor {
   // The real clock, also where the loop has another: a thread blocks in real time.
   static int64_t now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
+  // Keeps the thread in the call that began at `since` until release(). False: it has left it.
+  bool try_hold(int64_t since) {
+    held_.store(true, std::memory_order_seq_cst);
+    if (since_.load(std::memory_order_seq_cst) == since) return true;
+    release();
+    return false;
+  }
+  void release() { held_.store(false, std::memory_order_seq_cst); }
+
   const std::string loop_name_;
   const std::chrono::nanoseconds threshold_;
   std::atomic<int64_t> since_{0};  // 0: in no call
   std::atomic<uint64_t> site_{0};
   std::atomic<pthread_t> thread_{};
+  std::atomic<bool> held_{false};
   int64_t reported_ = 0;     // the watchdog's: the call that was reported last
   int64_t next_report_ = 0;  // and when the next may be
 };
@@ -64,8 +84,9 @@ class StallWatchdog {
   struct State;
   static State& state();
   static void run(State& state);
-  static void look(StallMonitor& monitor, int64_t now);
-  static std::string stack_of(pthread_t thread);
+  static std::string look(StallMonitor& monitor, int64_t now);
+  static bool ask_for_stack(StallMonitor& monitor, int64_t since);
+  static std::string stack();
 };
 
 }  // namespace gyre::internal

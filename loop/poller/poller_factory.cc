@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/poller/select_poller.h"
@@ -22,11 +23,11 @@ namespace {
 struct Entry {
   Backend backend;
   std::string_view name;
-  absl::StatusOr<std::unique_ptr<Poller>> (*create)();  // nullptr: not compiled in
+  internal::PollerMaker create;  // nullptr: not compiled in
 };
 
-// The best first.
-constexpr Entry kBackends[] = {
+// The best first. Constant, but for tests.
+constinit Entry g_backends[] = {
 #if defined(GYRE_HAS_EPOLL)
     {Backend::kEpoll, "epoll", &internal::EpollPoller::create},
 #else
@@ -40,8 +41,8 @@ constexpr Entry kBackends[] = {
     {Backend::kSelect, "select", &internal::SelectPoller::create},
 };
 
-const Entry* find(Backend backend) {
-  for (const Entry& entry : kBackends) {
+Entry* find(Backend backend) {
+  for (Entry& entry : g_backends) {
     if (entry.backend == backend) return &entry;
   }
   return nullptr;
@@ -56,7 +57,7 @@ std::string_view to_string(Backend backend) {
 
 absl::StatusOr<Backend> parse_backend(std::string_view name) {
   if (name == "default") return Backend::kDefault;
-  for (const Entry& entry : kBackends) {
+  for (const Entry& entry : g_backends) {
     if (entry.name == name) return entry.backend;
   }
   return absl::InvalidArgumentError(
@@ -65,7 +66,7 @@ absl::StatusOr<Backend> parse_backend(std::string_view name) {
 
 std::vector<Backend> available_backends() {
   std::vector<Backend> available;
-  for (const Entry& entry : kBackends) {
+  for (const Entry& entry : g_backends) {
     if (entry.create != nullptr) available.push_back(entry.backend);
   }
   return available;
@@ -95,6 +96,10 @@ absl::StatusOr<std::unique_ptr<Poller>> create_poller(Backend backend) {
         absl::StrFormat("the %s backend is not compiled in on this platform", entry->name));
   }
   return entry->create();
+}
+
+internal::PollerMaker internal::replace_backend(Backend backend, PollerMaker maker) {
+  return std::exchange(find(backend)->create, maker);
 }
 
 }  // namespace gyre

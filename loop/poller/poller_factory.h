@@ -29,6 +29,16 @@ absl::StatusOr<Backend> resolve_backend(Backend backend);
 // Unimplemented for a backend that is not compiled in.
 absl::StatusOr<std::unique_ptr<Poller>> create_poller(Backend backend);
 
+namespace internal {
+
+using PollerMaker = absl::StatusOr<std::unique_ptr<Poller>> (*)();
+
+// For tests: `backend` is made by `maker` from now on; nullptr: as if it were not compiled in.
+// Gives what it was made by before. Not while another thread makes loops.
+PollerMaker replace_backend(Backend backend, PollerMaker maker);
+
+}  // namespace internal
+
 }  // namespace gyre
 
 #endif  // GYRE_LOOP_POLLER_POLLER_FACTORY_H_

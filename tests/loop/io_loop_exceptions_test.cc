@@ -1,17 +1,22 @@
 // The conformance of every backend: exceptions out of user code, and what is said of slow
 // callbacks.
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
-#include "gyre/tests/support/loop_fixture.h"
+#include "gyre/loop/log.h"
 #include "gyre/testing/manual_clock.h"
+#include "gyre/tests/support/event.h"
+#include "gyre/tests/support/loop_fixture.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sockets.h"
 
@@ -176,6 +181,7 @@ class IOLoopBlockingLog : public LoopTest {
     loop_ = make_loop(std::move(options));
   }
   void block() { clock_.advance(milliseconds(25)); }
+  static std::string at(int line) { return __FILE__ ":" + std::to_string(line) + ","; }
 
   ManualClock clock_;
   FdPair ready_ = pipe_pair();
@@ -217,6 +223,33 @@ TEST_P(IOLoopBlockingLog, SaysWhereASlowCallbackWasPosted) {
   run_turns(1);
 }
 
+TEST_P(IOLoopBlockingLog, SaysWhereASlowTimeoutHandlerAndSpawnedFunctionCameFrom) {
+  loop_->set_blocking_log_threshold(milliseconds(20));
+  const int line = __LINE__ + 2;
+  for (int i = 0; i < 5; ++i) log_.expect(LogLevel::kWarning, at(line + i));
+  loop_->call_later(milliseconds(0), [&] { block(); });
+  loop_->call_at(loop_->time(), [&] { block(); });
+  loop_->add_timeout(loop_->time(), [&] { block(); });
+  loop_->add_timeout(milliseconds(0), [&] { block(); });
+  loop_->spawn_callback([&] { block(); });
+  write_all(ready_.b.get(), "x");
+  const auto handler = [&](int fd, uint32_t) {
+    read_available(fd);
+    block();
+  };
+  log_.expect(LogLevel::kWarning, at(__LINE__ + 1));
+  ASSERT_TRUE(loop_->add_handler(ready_.a.get(), handler, IOLoop::READ).ok());
+  run_turns(2);
+}
+
+TEST_P(IOLoopBlockingLog, AnArgumentTakesThePlaceOfTheSite) {
+  // A parameter pack is the last thing that a function takes.
+  loop_->set_blocking_log_threshold(milliseconds(20));
+  log_.expect(LogLevel::kWarning, "posted at unknown");
+  loop_->add_callback([&](int) { block(); }, 1);
+  run_turns(1);
+}
+
 TEST_P(IOLoopBlockingLog, ZeroSwitchesItOff) {
   loop_->set_blocking_log_threshold(milliseconds(1));
   loop_->set_blocking_log_threshold(milliseconds(0));
@@ -234,6 +267,94 @@ TEST_P(IOLoopBlockingLog, ACallbackThatThrowsIsToldOfToo) {
     throw 1;
   });
   run_turns(1);
+}
+
+// ---- The watchdog, which looks at a thread while it is blocked: in real time
+
+// What the stack has to show, so it must be a frame of its own.
+__attribute__((noinline)) void block_here_until(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  while (!condition() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(condition());
+}
+
+class IOLoopWatchdog : public LoopTest {
+ protected:
+  IOLoopWatchdog() {
+    log_.allow("blocked the loop");
+    loop_->set_blocking_log_threshold(milliseconds(10));
+  }
+  int stacks() const { return log_.count("has blocked the loop"); }
+};
+GYRE_FOR_EACH_BACKEND(IOLoopWatchdog);
+
+TEST_P(IOLoopWatchdog, LogsTheStackOfABlockedLoopWhileItIsBlocked) {
+  const std::string here = __FILE__ ":" + std::to_string(__LINE__ + 1) + ",";
+  loop_->add_callback([&] { block_here_until([&] { return stacks() > 0; }); });
+  run_turns(1);
+  EXPECT_EQ(stacks(), 1) << "once for each call";
+  EXPECT_EQ(log_.count("posted at " + here), 2) << "the stack, and how long it took";
+  EXPECT_EQ(log_.count("block_here_until"), 1) << "a frame of the stack";
+  EXPECT_EQ(log_.count("loop test:"), 2);
+}
+
+TEST_P(IOLoopWatchdog, WatchesEachLoopByItselfInItsThread) {
+  std::unique_ptr<IOLoop> other = make_loop("second");
+  other->set_blocking_log_threshold(milliseconds(10));
+  LoopInThread thread(*other);
+  const auto both = [&] { return log_.count("here:") == 2; };
+  other->add_callback([&] { block_here_until(both); });
+  loop_->add_callback([&] { block_here_until(both); });
+  run_turns(1);
+  thread.stop();
+  EXPECT_EQ(log_.count("block_here_until"), 2);
+}
+
+TEST_P(IOLoopWatchdog, IsGoneAsSoonAsItIsSwitchedOff) {
+  loop_->add_callback([&] {
+    loop_->set_blocking_log_threshold(milliseconds(0));
+    const auto until = std::chrono::steady_clock::now() + milliseconds(50);
+    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  });
+  run_turns(1);
+  EXPECT_EQ(stacks(), 0);
+}
+
+TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
+  // No lock is held while the program's sink runs.
+  struct Sink : LogSink {
+    void write(LogLevel, std::string_view text) override {
+      if (text.find("has blocked") == std::string_view::npos) return;
+      std::thread([this] {
+        absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create({.make_current = false});
+        (*loop)->set_blocking_log_threshold(milliseconds(10));
+      }).join();
+      reported.set();
+    }
+    Event reported;
+  } sink;
+  LogSink* const previous = set_log_sink(&sink);
+  loop_->add_callback([&] { EXPECT_TRUE(sink.reported.wait()); });
+  run_turns(1);
+  loop_->set_blocking_log_threshold(milliseconds(0));
+  set_log_sink(previous);
+}
+
+TEST_P(IOLoopWatchdog, AThreadMayEndRightAfterACallThatIsReported) {
+  // The signal must not be sent to a thread that is gone.
+  loop_->set_blocking_log_threshold(std::chrono::microseconds(1));
+  for (int i = 0; i < 100; ++i) {
+    std::thread runner([&] {
+      loop_->add_callback([&] {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(i * 20);
+        while (std::chrono::steady_clock::now() < until) {
+        }
+        loop_->stop();
+      });
+      EXPECT_TRUE(loop_->start().ok());
+    });
+    runner.join();
+  }
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "gyre/loop/handler_table.h"
 #include "gyre/loop/log.h"
 #include "gyre/loop/loop_affinity.h"
+#include "gyre/loop/stall_watchdog.h"
 #include "gyre/loop/unique_fd.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/log_capture.h"
@@ -40,6 +41,25 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::LogCapture;
 using ::testing::UnorderedElementsAre;
+
+// ---- What the watchdog reports
+
+TEST(StallMonitor, IsDueOnceForACallAndOnceInASecond) {
+  StallMonitor monitor("loop", milliseconds(10));
+  const int64_t start = std::chrono::steady_clock::now().time_since_epoch().count();
+  const auto after = [&](milliseconds t) { return start + nanoseconds(t + hours(1)).count(); };
+  EXPECT_EQ(monitor.due(after(milliseconds(0))), 0) << "in no call";
+  monitor.begin_call(CallSite());
+  EXPECT_EQ(monitor.due(start), 0) << "not for so long";
+  EXPECT_NE(monitor.due(after(milliseconds(0))), 0);
+  EXPECT_EQ(monitor.due(after(milliseconds(2000))), 0) << "the same call";
+  monitor.end_call();
+  EXPECT_EQ(monitor.due(after(milliseconds(2000))), 0);
+  monitor.begin_call(CallSite());
+  EXPECT_EQ(monitor.due(after(milliseconds(999))), 0) << "another call, in the same second";
+  EXPECT_NE(monitor.due(after(milliseconds(1000))), 0);
+  monitor.end_call();
+}
 
 // ---- The clock's range
 
@@ -156,6 +176,25 @@ TEST_F(HandlerTableTest, AnEventOfAnEarlierRegistrationFindsNothing) {
   EXPECT_EQ(table_.find_token(second, &fd)->handler, &b_);
   EXPECT_EQ(table_.find_token(HandlerTable::token(6, 1), &fd), nullptr);
   EXPECT_EQ(table_.find_token(std::numeric_limits<uint64_t>::max(), &fd), nullptr);
+}
+
+TEST_F(HandlerTableTest, GenerationsMayWrapAround) {
+  HandlerTable table(UINT32_MAX - 2);
+  uint64_t previous = 0;
+  for (int i = 0; i < 5; ++i) {
+    const uint32_t generation = table.next_generation();
+    table.insert(7, {&a_, generation});
+    int fd = -1;
+    EXPECT_NE(table.find_token(HandlerTable::token(7, generation), &fd), nullptr);
+    EXPECT_EQ(fd, 7);
+    if (i > 0) {
+      EXPECT_EQ(table.find_token(previous, &fd), nullptr) << "of the registration before";
+    }
+    previous = HandlerTable::token(7, generation);
+    table.remove(7);
+    table.release_removed();
+    EXPECT_EQ(table.find_token(previous, &fd), nullptr);
+  }
 }
 
 TEST_F(HandlerTableTest, RemovedHandlersAreReleasedLaterAndOnce) {

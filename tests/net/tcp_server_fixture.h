@@ -19,6 +19,7 @@
 #include "gyre/tests/net/tcp_client.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/log_capture.h"
+#include "gyre/tests/support/loop_fixture.h"
 #include "gyre/tests/support/sockets.h"
 #include "gyre/threading/loop_pool.h"
 
@@ -103,7 +104,7 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
   INSTANTIATE_TEST_SUITE_P(                                                                       \
       Servers, suite,                                                                             \
       ::testing::Combine(                                                                         \
-          ::testing::ValuesIn(::gyre::available_backends()),                                      \
+          ::testing::ValuesIn(::gyre::testing::all_backends()),                                   \
           ::testing::Values(::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kReusePort)),        \
       [](const ::testing::TestParamInfo<std::tuple<::gyre::Backend, ::gyre::AcceptMode>>& info) { \
         return std::string(::gyre::to_string(std::get<0>(info.param))) +                          \

@@ -1,9 +1,21 @@
 #include "gyre/tests/support/loop_fixture.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
+#include "gyre/loop/poller/poller_factory.h"
+#include "gyre/tests/support/kqueue_backend.h"
+
 namespace gyre::testing {
+
+std::vector<Backend> all_backends() {
+  const std::vector<Backend> system = available_backends();
+  if (std::find(system.begin(), system.end(), Backend::kKqueue) == system.end()) {
+    internal::replace_backend(Backend::kKqueue, &create_kqueue_poller);
+  }
+  return available_backends();
+}
 
 LoopTest::LoopTest() {
   IOLoop::clear_current();

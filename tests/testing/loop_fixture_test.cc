@@ -20,6 +20,7 @@
 #include "gyre/loop/task.h"
 #include "gyre/testing/inline_executor.h"
 #include "gyre/testing/simulated_kernel.h"
+#include "gyre/tests/support/loop_fixture.h"
 
 namespace gyre::testing {
 namespace {
@@ -174,7 +175,7 @@ class RealLoop : public ::testing::TestWithParam<Backend> {
   LoopFixture fixture_{{.backend = GetParam()}};
 };
 
-INSTANTIATE_TEST_SUITE_P(Backends, RealLoop, ::testing::ValuesIn(available_backends()),
+INSTANTIATE_TEST_SUITE_P(Backends, RealLoop, ::testing::ValuesIn(all_backends()),
                          [](const auto& info) { return std::string(to_string(info.param)); });
 
 TEST_P(RealLoop, SeesAConditionThatAnotherThreadMakesTrue) {

@@ -1,6 +1,7 @@
 // Behaviours of Tornado's and libuv's loops, and faults of others, that no other test holds.
 // docs/tornado.md lists them all.
 
+#include <sys/wait.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/epoll.h>
@@ -23,6 +24,7 @@
 #include "gyre/loop/periodic_callback.h"
 #include "gyre/loop/poller/poller_factory.h"
 #include "gyre/loop/task.h"
+#include "gyre/tests/loop/coroutines/size.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
 #include "gyre/tests/support/on_destroy.h"
@@ -251,6 +253,28 @@ TEST_P(Gaps, TasksTimersAndPostsGoOnAfterTheClockHasBeenIdleForLong) {
   }
   run_turns(2);
   EXPECT_THAT(seen, ::testing::ElementsAre(2, 1, 0));
+}
+
+TEST_P(Gaps, AChildOfForkHasAWatchdogOfItsOwn) {
+  // The thread and the lock of the parent's are of no use to it.
+  if (kSanitized) GTEST_SKIP() << "TSan: no threads after a fork in a program that has threads";
+  loop_->set_blocking_log_threshold(milliseconds(1));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);
+    std::unique_ptr<IOLoop> loop = make_loop("child");
+    loop->set_blocking_log_threshold(milliseconds(1));
+    loop->add_callback([&] {
+      while (log_.count("has blocked the loop") == 0) std::this_thread::yield();
+      loop->stop();
+    });
+    static_cast<void>(loop->start());
+    ::_exit(7);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
 }
 
 using GapsDeathTest = Gaps;

@@ -18,11 +18,11 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "gyre/tests/support/kqueue_shim/descriptor_state.h"
 #include "gyre/tests/support/kqueue_shim/fault.h"
@@ -128,7 +128,10 @@ class Queue {
   const int fd_;
   std::mutex mutex_;
   std::map<Key, Knote> knotes_;
-  std::deque<std::pair<Key, uint64_t>> queue_;  // those that are active, in turn
+  // Those that are active, in turn; and where a scan keeps them, so that in the long run it needs
+  // no memory: tests count allocations.
+  std::vector<std::pair<Key, uint64_t>> queue_;
+  std::vector<std::pair<Key, uint64_t>> scanned_;
   uint64_t last_serial_ = 0;
   std::array<UserEvent, 4> users_;
 };
@@ -290,9 +293,10 @@ bool Queue::evaluate(Knote& knote) {
 
 int Queue::scan(struct kevent* events, int count) {
   int returned = 0;
-  for (size_t looks = queue_.size(); looks > 0 && returned < count; --looks) {
-    const auto [key, serial] = queue_.front();
-    queue_.pop_front();
+  scanned_.swap(queue_);
+  size_t looked_at = 0;
+  for (; looked_at < scanned_.size() && returned < count; ++looked_at) {
+    const auto [key, serial] = scanned_[looked_at];
     Knote* knote = find(key);
     if (knote == nullptr || knote->serial != serial) continue;
     knote->queued = false;
@@ -313,6 +317,8 @@ int Queue::scan(struct kevent* events, int count) {
     if (knote->kevent.flags & EV_DISPATCH) knote->disabled = true;
     if (knote->active && !knote->disabled) enqueue(key, *knote);
   }
+  queue_.insert(queue_.begin(), scanned_.begin() + looked_at, scanned_.end());
+  scanned_.clear();
   return returned;
 }
 

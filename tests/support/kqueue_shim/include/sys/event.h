@@ -9,19 +9,15 @@
 // promises:
 //
 //   - a kevent is an (ident, filter) pair; EV_ADD of one that is there changes udata, not EV_CLEAR;
-//   - EVFILT_READ and EVFILT_WRITE of sockets, pipes and what else epoll can watch, EVFILT_USER
-//   with
+//   - EVFILT_READ and EVFILT_WRITE of sockets, pipes and what else epoll can watch, EVFILT_USER with
 //     NOTE_TRIGGER; EV_ADD, EV_DELETE, EV_ENABLE, EV_DISABLE, EV_ONESHOT, EV_DISPATCH, EV_CLEAR;
 //   - an end is reported by each filter on its own, with EV_EOF, and the socket's errno in fflags;
 //     `data` is the bytes to read (a listener's backlog), or the room for bytes to write;
-//   - every change is made, though one before it failed; errors and EV_RECEIPTs are returned as
-//   EV_ERROR
-//     entries, instead of events; without room for one kevent() fails with its errno, there and
-//     then;
+//   - every change is made, though one before it failed; errors and EV_RECEIPTs come as EV_ERROR
+//     entries, instead of events; without room for one kevent() fails with its errno, at once;
 //   - closing an fd's number removes its kevents, also while a copy of it is open;
-//   - a pipe that nobody reads takes no EVFILT_WRITE (EPIPE), and one that is there comes once
-//   more, with
-//     EV_EOF and EV_ONESHOT;
+//   - a pipe that nobody reads takes no EVFILT_WRITE (EPIPE), and one that is there comes once more,
+//     with EV_EOF and EV_ONESHOT;
 //   - a queue is not inherited by fork();
 //   - NOTE_TRIGGER works from a signal handler.
 //
