@@ -28,7 +28,7 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   line.flag("port", "0: the kernel picks one", &options.port, 0, 65535);
   line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0,
             4096);
-  line.flag("backend", "default, epoll or select", &backend);
+  line.flag("backend", "default, epoll, kqueue or select", &backend);
   line.flag("accept", "thread: one that deals out; reuseport: every loop by itself", &accept);
   line.flag("placement", "round_robin or least_connections, with --accept=thread", &placement);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) return status;
@@ -101,7 +101,9 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
   absl::StatusOr<std::unique_ptr<LoopPool>> pool = LoopPool::create(options->pool);
   if (!pool.ok()) return usage_error(argv[0], pool.status());
   if ((*pool)->loop(0).backend() == Backend::kSelect) {
-    std::fprintf(stderr, "note: the select backend holds fds below FD_SETSIZE (%d) only\n",
+    std::fprintf(stderr,
+                 "note: the select backend looks at every fd in each wait, and elsewhere than on "
+                 "Linux it holds those below FD_SETSIZE (%d) only\n",
                  FD_SETSIZE);
   }
   TCPServer server(**pool, std::move(handler), options->server);

@@ -13,9 +13,9 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/task.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sockets.h"
 
@@ -325,6 +325,24 @@ TEST_P(IOLoopCallbacks, StopInAHandlerEndsTheRunAfterOneMoreBatchWithoutAPoll) {
   });
   run();
   EXPECT_THAT(seen_, ElementsAre("io", "posted"));
+}
+
+TEST_P(IOLoopCallbacks, StopInAHandlerLetsTheOtherHandlersOfTheBatchRun) {
+  FdPair fds[3] = {socket_pair(), socket_pair(), socket_pair()};
+  for (FdPair& pair : fds) {
+    write_all(pair.b.get(), "x");
+    ASSERT_TRUE(loop_
+                    ->add_handler(
+                        pair.a.get(),
+                        [&](int, uint32_t) {
+                          seen_.push_back("io");
+                          loop_->stop();
+                        },
+                        IOLoop::READ)
+                    .ok());
+  }
+  run();
+  EXPECT_THAT(seen_, ElementsAre("io", "io", "io"));
 }
 
 TEST_P(IOLoopCallbacks, ALatchedStopRunsNothing) {

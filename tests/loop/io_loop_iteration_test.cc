@@ -1,10 +1,13 @@
 // The loop on a simulated kernel and clock: what it asks of its poller, and when.
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -13,6 +16,7 @@
 #include "gyre/tests/support/log_capture.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sim_poller.h"
+#include "gyre/tests/support/sockets.h"
 
 namespace gyre::testing {
 namespace {
@@ -126,6 +130,34 @@ TEST_F(IOLoopIteration, AWaitThatReturnsEarlyWithNothingFiresNothing) {
   });
   run();
   EXPECT_EQ(kernel_.waits.size(), 6u);
+}
+
+TEST_F(IOLoopIteration, AReadinessThatIsNotTrueIsACallAndNothingElse) {
+  // poll(2): a socket may be reported as ready and have nothing. The handler finds EAGAIN.
+  FdPair pair = socket_pair();
+  int calls = 0;
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      pair.a.get(),
+                      [&](int fd, uint32_t events) {
+                        ++calls;
+                        EXPECT_EQ(events, IOLoop::READ);
+                        char byte;
+                        EXPECT_EQ(::read(fd, &byte, 1), -1);
+                        EXPECT_EQ(errno, EAGAIN);
+                      },
+                      IOLoop::READ)
+                  .ok());
+  bool reported = false;
+  kernel_.during_wait = [&](std::vector<Poller::Event>& events, int&) {
+    if (!std::exchange(reported, true)) {
+      events.push_back({kernel_.tokens[pair.a.get()], IOLoop::READ});
+    }
+  };
+  loop_->call_later(milliseconds(10), [&] { loop_->stop(); });
+  ASSERT_TRUE(loop_->start().ok());
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(loop_->remove_handler(pair.a.get()).ok()) << "it stays registered";
 }
 
 TEST_F(IOLoopIteration, EventsForWhatIsNotRegisteredAreDropped) {

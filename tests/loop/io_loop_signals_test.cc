@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 
 #include <atomic>
 #include <cerrno>
@@ -14,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/tests/loop/coroutines/size.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
 
@@ -28,11 +30,13 @@ std::atomic<IOLoop*> g_loop{nullptr};
 std::atomic<int> g_ran{0};
 std::atomic<int> g_posted{0};
 std::atomic<int> g_errno_changed{0};
+std::atomic<int> g_handled{0};
 
 void handle(int) {
   const int before = errno;
   g_action.load()();
   if (errno != before) ++g_errno_changed;
+  ++g_handled;
 }
 
 void post_from_signal() {
@@ -44,7 +48,7 @@ class IOLoopSignals : public LoopTest {
  protected:
   IOLoopSignals() {
     g_loop = loop_.get();
-    g_ran = g_posted = g_errno_changed = 0;
+    g_ran = g_posted = g_errno_changed = g_handled = 0;
     struct sigaction action {};
     action.sa_handler = &handle;
     EXPECT_EQ(sigaction(SIGUSR1, &action, &previous_), 0);
@@ -151,6 +155,58 @@ TEST_P(IOLoopSignals, AStormOfSignalsThatInterruptsPostsLosesNothing) {
   EXPECT_EQ(plain, plain_posted);
   EXPECT_EQ(g_ran, g_posted);
   EXPECT_GE(g_posted, 20);
+}
+
+// SIGALRM each 10 us in which the program runs, in the threads that do not block it.
+class AlarmStorm {
+ public:
+  AlarmStorm() {
+    struct sigaction action {};
+    action.sa_handler = &handle;
+    ::sigaction(SIGALRM, &action, &previous_);
+    const itimerval often{{0, 10}, {0, 10}};
+    EXPECT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+  }
+  ~AlarmStorm() {
+    const itimerval never{};
+    ::setitimer(ITIMER_REAL, &never, nullptr);
+    ::sigaction(SIGALRM, &previous_, nullptr);
+  }
+
+ private:
+  struct sigaction previous_ {};
+};
+
+TEST_P(IOLoopSignals, OfAHundredThousandThatInterruptPostsNoneIsLostThatReturnedTrue) {
+  const int signals = sized(100000);
+  g_action = &post_from_signal;
+  // The loop's thread inherits the mask: all signals interrupt this one, which does nothing but
+  // post.
+  sigset_t alarm;
+  sigemptyset(&alarm);
+  sigaddset(&alarm, SIGALRM);
+  ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &alarm, nullptr), 0);
+  LoopInThread thread(*loop_);
+  ASSERT_EQ(::pthread_sigmask(SIG_UNBLOCK, &alarm, nullptr), 0);
+  std::atomic<int> plain{0};
+  int plain_posted = 0;
+  {
+    AlarmStorm storm;
+    // A second of this thread's own time, and a busy machine has many threads.
+    const auto deadline = std::chrono::steady_clock::now() + 3 * kDeadline;
+    while (g_handled < signals && std::chrono::steady_clock::now() < deadline) {
+      // A queue that grows faster than it is worked off would measure the memory instead.
+      if (plain_posted - plain > 100000) std::this_thread::yield();
+      for (int i = 0; i < 100; ++i) plain_posted += loop_->add_callback([&] { ++plain; });
+    }
+  }
+  Event drained;
+  loop_->add_callback([&] { drained.set(); });
+  EXPECT_TRUE(drained.wait());
+  EXPECT_GE(g_handled, signals);
+  EXPECT_EQ(plain, plain_posted);
+  EXPECT_EQ(g_ran, g_posted);
+  EXPECT_GT(g_posted, 0);
 }
 
 TEST_P(IOLoopSignals, AStormOfSignalsInTheLoopsThreadLosesNothing) {

@@ -18,10 +18,10 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/task.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/loop/coroutines/size.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/sim_poller.h"
 #include "gyre/tests/support/sockets.h"
 
@@ -333,6 +333,48 @@ TEST_F(TimeSlices, CallbacksAndTimersEachHaveASliceOfTheirOwn) {
   loop->call_later(nanoseconds(0), timer);
   ASSERT_TRUE(loop->start().ok());
   EXPECT_EQ(timers, 100);
+}
+
+TEST_F(TimeSlices, NoTimerIsMoreThanThreeMillisecondsLateBesideAFloodOfAMillionPostsASecond) {
+  // The requirement, exactly: a callback that posts itself for ever, and another thread's posts, a
+  // million a second, of two microseconds each, so that the loop never catches up.
+  IOLoopOptions defaults;
+  std::unique_ptr<IOLoop> loop = make(defaults.time_slice);
+  const auto cost = microseconds(2), interval = microseconds(1);
+  const IOLoop::TimePoint begin = loop->time();
+  int64_t posted = 0;
+  int served = 0, timers = 0;
+  nanoseconds latest{0};
+  // Time passes only in callbacks, so each of them lets in what another thread would have posted.
+  std::function<void()> flood = [&] {
+    kernel_.clock.advance(cost);
+    for (const int64_t due = (loop->time() - begin) / interval; posted < due; ++posted) {
+      loop->add_callback(flood);
+    }
+  };
+  std::function<void()> again = [&] {
+    flood();
+    loop->add_callback(again);
+  };
+  const int fd = kernel_.open();
+  kernel_.set_ready(fd, IOLoop::READ);
+  ASSERT_TRUE(loop->add_handler(
+                      fd, [&](int, uint32_t) { ++served; }, IOLoop::READ)
+                  .ok());
+  std::function<void()> timer = [&] {
+    const IOLoop::TimePoint deadline = loop->time() + milliseconds(1);
+    loop->call_at(deadline, [&, deadline] {
+      latest = std::max(latest, nanoseconds(loop->time() - deadline));
+      if (++timers == 1000) return loop->stop();
+      timer();
+    });
+  };
+  loop->add_callback(again);
+  loop->add_callback(timer);
+  ASSERT_TRUE(loop->start().ok());
+  EXPECT_LE(latest, milliseconds(3));
+  EXPECT_GE(served, timers) << "the socket has its turn as often";
+  EXPECT_GT(posted, 1000000) << "a second of it, and more";
 }
 
 TEST_F(TimeSlices, TheRestOfATimersBatchKeepsItsOrder) {

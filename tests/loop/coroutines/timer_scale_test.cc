@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <random>
 #include <utility>
@@ -12,10 +13,10 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/task.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/loop/coroutines/size.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sim_poller.h"
 
@@ -224,10 +225,10 @@ TEST_F(TimerScale, CancellingManyThatWereSetAsideTakesNoLongerThanCancellingOthe
     }
   });
   loop_->call_later(seconds(1), [&] { loop_->stop(); });
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process: others may have the processor
   ASSERT_TRUE(loop_->start().ok());
   EXPECT_TRUE(cancelled);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(2));
+  EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC);
 }
 
 TEST_F(TimerScale, CloseDestroysThemAllUnrun) {
@@ -244,14 +245,15 @@ TEST_F(TimerScale, CloseDestroysThemAllUnrun) {
 class TimerPrecision : public LoopTest {};
 GYRE_FOR_EACH_BACKEND(TimerPrecision);
 
-TEST_P(TimerPrecision, DeadlinesAreMetWithinAMillisecondInTheMedianAndNeverEarly) {
-  // A backend that rounds to milliseconds, up, would be a millisecond late on the average.
+TEST_P(TimerPrecision, DeadlinesBetweenTwoMillisecondsAreMetBeforeTheNextOneAndNeverEarly) {
+  // A backend that rounds to milliseconds, up, would be 0.95 ms late each time. The best tenth: on
+  // a busy machine the others say more about its scheduler.
   constexpr int kCount = 200;
   std::vector<nanoseconds> late;
   const absl::Status status = loop_->run_sync(
       [&]() -> Task<> {
         for (int i = 0; i < kCount; ++i) {
-          const nanoseconds delay = microseconds(300 + 37 * (i % 50));
+          const nanoseconds delay = microseconds(50 + 1000 * (i % 3));
           const IOLoop::TimePoint deadline = loop_->time() + delay;
           co_await sleep_for(delay);
           late.push_back(loop_->time() - deadline);
@@ -261,7 +263,7 @@ TEST_P(TimerPrecision, DeadlinesAreMetWithinAMillisecondInTheMedianAndNeverEarly
   ASSERT_TRUE(status.ok()) << status;
   std::sort(late.begin(), late.end());
   EXPECT_GE(late.front().count(), 0);
-  EXPECT_LT(late[kCount / 2], kSanitized ? milliseconds(5) : milliseconds(1));
+  EXPECT_LT(late[kCount / 10], microseconds(900));
 }
 
 TEST_P(TimerPrecision, TenThousandSpreadOverAFractionOfASecondNeverFireEarly) {
