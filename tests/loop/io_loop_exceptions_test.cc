@@ -325,7 +325,7 @@ TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
   struct Sink : LogSink {
     void write(LogLevel, std::string_view text) override {
       if (text.find("has blocked") == std::string_view::npos) return;
-      std::thread([this] {
+      std::thread([] {
         absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create({.make_current = false});
         (*loop)->set_blocking_log_threshold(milliseconds(10));
       }).join();
