@@ -6,13 +6,29 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "gyre/loop/errno_status.h"
 
 namespace gyre {
+namespace {
+
+constexpr std::string_view kUnixPrefix = "unix:";
+constexpr size_t kUnixNameOffset = offsetof(sockaddr_un, sun_path);
+// One byte less than the kernel takes: the path is a C string everywhere.
+constexpr size_t kMaxUnixName = sizeof(sockaddr_un::sun_path) - 1;
+
+absl::Status resolve_error(int error, const std::string& name) {
+  if (error == EAI_SYSTEM) return internal::errno_status(errno, "host \"" + name + "\"");
+  const std::string text = absl::StrFormat("host \"%s\": %s", name, ::gai_strerror(error));
+  return error == EAI_AGAIN ? absl::UnavailableError(text) : absl::NotFoundError(text);
+}
+
+}  // namespace
 
 SocketAddress::SocketAddress(const sockaddr* address, socklen_t length)
     : length_(std::min<socklen_t>(length, sizeof(storage_))) {
@@ -22,6 +38,7 @@ SocketAddress::SocketAddress(const sockaddr* address, socklen_t length)
 absl::StatusOr<SocketAddress> SocketAddress::parse(std::string_view host, uint16_t port) {
   SocketAddress address;
   const std::string text(host);
+  if (host.starts_with(kUnixPrefix)) return parse_unix(host);
   if (text.find('\0') != std::string::npos) {
     return absl::InvalidArgumentError("a host with a NUL byte");
   }
@@ -38,10 +55,40 @@ absl::StatusOr<SocketAddress> SocketAddress::parse(std::string_view host, uint16
   return address;
 }
 
+absl::StatusOr<SocketAddress> SocketAddress::parse_unix(std::string_view text) {
+  std::string name(text.substr(kUnixPrefix.size()));
+  const auto invalid = [&](const std::string& why) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("\"%s\" is no Unix socket: %s", absl::CHexEscape(std::string(text)), why));
+  };
+  if (name.empty() || name == "@") return invalid("the path is empty");
+  if (name.find('\0') != std::string::npos) return invalid("there is a NUL byte in it");
+  if (name.size() > kMaxUnixName) {
+    return invalid(
+        absl::StrFormat("the path has %d bytes, and %d is the most", name.size(), kMaxUnixName));
+  }
+  const bool abstract = name.front() == '@';
+#if !defined(__linux__)
+  if (abstract) {
+    return absl::UnimplementedError(
+        absl::StrFormat("\"%s\": this kernel has no abstract names", std::string(text)));
+  }
+#endif
+  SocketAddress address;
+  address.storage_.local.sun_family = AF_UNIX;
+  if (abstract) name.front() = '\0';
+  std::memcpy(address.storage_.local.sun_path, name.data(), name.size());
+  // A path ends with its NUL, an abstract name with its length (unix(7)).
+  address.length_ = static_cast<socklen_t>(kUnixNameOffset + name.size() + (abstract ? 0 : 1));
+  return address;
+}
+
 absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_view host,
                                                                   uint16_t port) {
   if (absl::StatusOr<SocketAddress> numeric = parse(host, port); numeric.ok()) {
     return std::vector<SocketAddress>{*numeric};
+  } else if (host.starts_with(kUnixPrefix)) {
+    return numeric.status();
   }
   if (host.find('\0') != std::string_view::npos)
     return absl::InvalidArgumentError("a host with a NUL byte");
@@ -53,9 +100,7 @@ absl::StatusOr<std::vector<SocketAddress>> SocketAddress::resolve(std::string_vi
   addrinfo* list = nullptr;
   const int error =
       ::getaddrinfo(name.empty() ? nullptr : name.c_str(), service.c_str(), &hints, &list);
-  if (error != 0) {
-    return absl::NotFoundError(absl::StrFormat("host \"%s\": %s", name, ::gai_strerror(error)));
-  }
+  if (error != 0) return resolve_error(error, name);
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, &::freeaddrinfo);
   std::vector<SocketAddress> addresses;
   for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
@@ -72,6 +117,11 @@ absl::Status SocketAddress::split(std::string_view text, std::string* host, uint
   const auto invalid = [&](const char* why) {
     return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not HOST:PORT: %s", text, why));
   };
+  if (text.starts_with(kUnixPrefix)) {
+    *host = text;
+    *port = 0;
+    return absl::OkStatus();
+  }
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return invalid("there is no colon");
   std::string_view name = text.substr(0, colon), digits = text.substr(colon + 1);
@@ -91,6 +141,7 @@ absl::Status SocketAddress::split(std::string_view text, std::string* host, uint
 // The kernel says how long the address is, also where it is longer than what was asked for.
 absl::StatusOr<SocketAddress> SocketAddress::checked() const {
   if (family() == AF_INET || family() == AF_INET6) return *this;
+  if (is_unix() && length_ <= sizeof(storage_)) return *this;
   return absl::UnimplementedError(absl::StrFormat("an address of family %d", family()));
 }
 
@@ -123,7 +174,25 @@ void SocketAddress::set_port(uint16_t port) {
   if (family() == AF_INET6) storage_.v6.sin6_port = htons(port);
 }
 
+std::string_view SocketAddress::unix_name() const {
+  if (!is_unix() || length_ <= kUnixNameOffset) return {};
+  const char* name = storage_.local.sun_path;
+  const size_t size = std::min<size_t>(length_ - kUnixNameOffset, sizeof(storage_.local.sun_path));
+  if (name[0] == '\0') return {name, size};
+  return {name, ::strnlen(name, size)};
+}
+
+std::string_view SocketAddress::unix_path() const {
+  const std::string_view name = unix_name();
+  return name.starts_with('\0') ? std::string_view() : name;
+}
+
 std::string SocketAddress::host() const {
+  if (is_unix()) {
+    const std::string_view name = unix_name();
+    if (!name.starts_with('\0')) return std::string(kUnixPrefix) + std::string(name);
+    return std::string(kUnixPrefix) + "@" + absl::CHexEscape(std::string(name.substr(1)));
+  }
   char text[INET6_ADDRSTRLEN] = "";
   if (family() == AF_INET) ::inet_ntop(AF_INET, &storage_.v4.sin_addr, text, sizeof(text));
   if (family() == AF_INET6) ::inet_ntop(AF_INET6, &storage_.v6.sin6_addr, text, sizeof(text));
@@ -132,6 +201,7 @@ std::string SocketAddress::host() const {
 
 std::string SocketAddress::to_string() const {
   if (length_ == 0) return "(no address)";
+  if (is_unix()) return host();
   if (family() == AF_INET6) return absl::StrFormat("[%s]:%d", host(), port());
   return absl::StrFormat("%s:%d", host(), port());
 }
@@ -142,6 +212,7 @@ bool SocketAddress::operator==(const SocketAddress& other) const {
   if (family() == AF_INET6) {
     return std::memcmp(&storage_.v6.sin6_addr, &other.storage_.v6.sin6_addr, sizeof(in6_addr)) == 0;
   }
+  if (is_unix()) return unix_name() == other.unix_name();
   return true;
 }
 

@@ -3,7 +3,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -215,14 +217,12 @@ TEST(SocketAddress, OneSocketsPeerIsTheOthersLocalAddress) {
   EXPECT_EQ(SocketAddress::peer_of(pair.b.get()).value(), *local);
 }
 
-TEST(SocketAddress, OfAUnixSocketIsUnimplementedAndNamesTheFamily) {
-  const FdPair pair = socket_pair();
-  const std::string family = "family " + std::to_string(AF_UNIX);
-  for (const absl::Status& status : {SocketAddress::local_of(pair.a.get()).status(),
-                                     SocketAddress::peer_of(pair.a.get()).status()}) {
-    EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(family));
-  }
+TEST(SocketAddress, OfAnotherFamilyIsUnimplementedAndNamesTheFamily) {
+  const UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0));
+  ASSERT_TRUE(fd);
+  const absl::Status status = SocketAddress::local_of(fd.get()).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnimplemented) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("family " + std::to_string(AF_NETLINK)));
 }
 
 TEST(SocketAddress, OfNoSocketNamesTheCallThatFailed) {
@@ -237,6 +237,82 @@ TEST(SocketAddress, AnUnconnectedSocketHasNoPeer) {
   const UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
   EXPECT_TRUE(SocketAddress::local_of(fd.get()).ok());
   EXPECT_FALSE(SocketAddress::peer_of(fd.get()).ok());
+}
+
+// ---- Unix sockets
+
+TEST(SocketAddress, ParsesTheUnixSocketsThatItFormats) {
+  const std::string longest = "unix:/" + std::string(sizeof(sockaddr_un::sun_path) - 2, 'p');
+  for (const std::string& text : {std::string("unix:/run/app.sock"), std::string("unix:relative"),
+                                  std::string("unix:@app"), std::string("unix:./@file"), longest}) {
+    const absl::StatusOr<SocketAddress> address = SocketAddress::parse(text, 80);
+    ASSERT_TRUE(address.ok()) << address.status();
+    EXPECT_TRUE(address->is_unix());
+    EXPECT_EQ(address->port(), 0);
+    EXPECT_EQ(address->host(), text);
+    EXPECT_EQ(address->to_string(), text);
+    EXPECT_EQ(SocketAddress(address->data(), address->size()), *address);
+  }
+}
+
+TEST(SocketAddress, OnlyAUnixSocketWithAFileHasAPath) {
+  EXPECT_EQ(SocketAddress::parse("unix:/run/app.sock", 0)->unix_path(), "/run/app.sock");
+  EXPECT_EQ(SocketAddress::parse("unix:@app", 0)->unix_path(), "");
+  EXPECT_EQ(SocketAddress::parse("127.0.0.1", 1)->unix_path(), "");
+}
+
+TEST(SocketAddress, UnixSocketsAreEqualIfTheirNamesAre) {
+  const auto of = [](const char* text) { return SocketAddress::parse(text, 0).value(); };
+  EXPECT_EQ(of("unix:/a"), of("unix:/a"));
+  EXPECT_FALSE(of("unix:/a") == of("unix:/ab"));
+  EXPECT_FALSE(of("unix:@a") == of("unix:a"));
+}
+
+TEST(SocketAddress, WhatIsNoUnixSocketIsQuotedWithTheReason) {
+  const std::string too_long = "unix:/" + std::string(sizeof(sockaddr_un::sun_path) - 1, 'p');
+  const struct {
+    std::string text;
+    const char* reason;
+  } kCases[] = {{"unix:", "empty"},
+                {"unix:@", "empty"},
+                {too_long, "108 bytes, and 107 is the most"},
+                {std::string("unix:/a\0b", 9), "NUL"}};
+  for (const auto& c : kCases) {
+    for (const absl::Status& status :
+         {SocketAddress::parse(c.text, 0).status(), SocketAddress::resolve(c.text, 0).status()}) {
+      EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(c.text.substr(0, 6)));
+      EXPECT_THAT(std::string(status.message()), HasSubstr(c.reason));
+    }
+  }
+}
+
+TEST(SocketAddress, AUnixSocketIsAllHost) {
+  std::string host;
+  uint16_t port = 7;
+  ASSERT_TRUE(SocketAddress::split("unix:/run/a:80", &host, &port).ok());
+  EXPECT_EQ(host, "unix:/run/a:80");
+  EXPECT_EQ(port, 0);
+}
+
+TEST(SocketAddress, AUnixSocketWithoutAnAddressSaysSo) {
+  const FdPair pair = socket_pair();
+  const absl::StatusOr<SocketAddress> local = SocketAddress::local_of(pair.a.get());
+  ASSERT_TRUE(local.ok()) << local.status();
+  EXPECT_TRUE(local->is_unix());
+  EXPECT_EQ(local->to_string(), "unix:");
+  EXPECT_EQ(local->unix_path(), "");
+}
+
+// The kernel picks such a name when a socket is bound to none (autobind of unix(7)).
+TEST(SocketAddress, AnAbstractNameThatCannotBePrintedIsEscaped) {
+  const char bytes[] = "\0\x01z";
+  sockaddr_un raw{};
+  raw.sun_family = AF_UNIX;
+  std::memcpy(raw.sun_path, bytes, 3);
+  const SocketAddress address(reinterpret_cast<const sockaddr*>(&raw),
+                              offsetof(sockaddr_un, sun_path) + 3);
+  EXPECT_EQ(address.to_string(), "unix:@\\x01z");
 }
 
 }  // namespace
