@@ -19,6 +19,7 @@ void LoopConnections::remove(IOStream& stream) {
   (stream.previous_ != nullptr ? stream.previous_->next_ : first_) = stream.next_;
   if (stream.next_ != nullptr) stream.next_->previous_ = stream.previous_;
   stream.previous_ = stream.next_ = nullptr;
+  if (!proxy_headers_.empty()) proxy_headers_.erase(&stream);
   bytes_received_.fetch_add(stream.bytes_received(), std::memory_order_relaxed);
   bytes_sent_.fetch_add(stream.bytes_sent(), std::memory_order_relaxed);
   // Release: who sees the count sees the bytes.
@@ -34,6 +35,17 @@ void LoopConnections::for_each(absl::FunctionRef<void(IOStream&)> visit) {
   for (const std::shared_ptr<IOStream>& stream : streams) {
     if (!stream->closed()) visit(*stream);
   }
+}
+
+void LoopConnections::drop_pending() {
+  while (!pending_.empty()) (*pending_.begin())->drop();
+}
+
+const ProxyHeader* LoopConnections::proxy_header(const IOStream& stream) {
+  if (stream.connections_ == nullptr) return nullptr;
+  const auto& headers = stream.connections_->proxy_headers_;
+  const auto it = headers.find(&stream);
+  return it != headers.end() ? &it->second : nullptr;
 }
 
 }  // namespace gyre::internal

@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
+#include "gyre/net/proxy_protocol.h"
 
 namespace gyre {
 
@@ -13,6 +16,16 @@ class IOLoop;
 class IOStream;
 
 namespace internal {
+
+// A connection of a server that is counted, and is no stream yet.
+class PendingConnection {
+ public:
+  // Closes it, and takes it out of the loop's books.
+  virtual void drop() = 0;
+
+ protected:
+  ~PendingConnection() = default;
+};
 
 // One server's open connections on one loop. The count is right from the moment a connection is
 // assigned to the loop, on whatever thread, until its stream is closed; the list is the loop's.
@@ -39,10 +52,20 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   void remove(IOStream& stream);  // called by the stream as it closes
   // `visit` may close the stream that it is given.
   void for_each(absl::FunctionRef<void(IOStream&)> visit);
+  void add_pending(PendingConnection& pending) { pending_.insert(&pending); }
+  void remove_pending(PendingConnection& pending) { pending_.erase(&pending); }
+  void drop_pending();
+  // What a load balancer said of a stream that was added; until it closes.
+  void set_proxy_header(const IOStream& stream, const ProxyHeader& header) {
+    proxy_headers_.insert_or_assign(&stream, header);
+  }
+  static const ProxyHeader* proxy_header(const IOStream& stream);
 
  private:
   IOLoop& loop_;
   IOStream* first_ = nullptr;
+  absl::flat_hash_set<PendingConnection*> pending_;
+  absl::flat_hash_map<const IOStream*, ProxyHeader> proxy_headers_;
   alignas(64) std::atomic<uint64_t> open_{0};
   alignas(64) std::atomic<uint64_t> accepted_{0};
   std::atomic<uint64_t> bytes_received_{0};

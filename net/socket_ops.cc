@@ -62,6 +62,10 @@ IoResult peek(int fd) {
   return retry([&] { return ::recv(fd, &byte, 1, MSG_PEEK); });
 }
 
+IoResult peek(int fd, char* buffer, size_t size) {
+  return retry([&] { return ::recv(fd, buffer, size, MSG_PEEK); });
+}
+
 IoResult accept(int listener) {
 #if defined(__linux__)
   return retry([&] { return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });

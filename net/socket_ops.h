@@ -21,6 +21,8 @@ IoResult receive(int fd, char* buffer, size_t size);
 IoResult send(int fd, std::string_view data);
 // Whether there is something to read: count 1 for data, 0 for the end.
 IoResult peek(int fd);
+// recv(2) that leaves the bytes where they are.
+IoResult peek(int fd, char* buffer, size_t size);
 
 // A connection of a listening socket: its fd in `count`.
 IoResult accept(int listener);

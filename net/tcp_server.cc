@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/log.h"
+#include "gyre/net/proxy_gate.h"
 
 namespace gyre {
 namespace {
@@ -55,9 +56,10 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
   for (size_t i = 0; i < pool.size(); ++i) {
     loops_.push_back(std::make_shared<internal::LoopConnections>(pool.loop(i)));
   }
-  adopt_ = std::make_shared<const ConnectionDispatcher::Adopt>(
-      [handler = std::move(handler), options = options_.stream](UniqueFd connection,
-                                                                internal::LoopConnections& loop) {
+  adopt_ = std::make_shared<const ConnectionDispatcher::Adopt>(internal::behind_proxy(
+      options_.proxy_protocol,
+      [handler = std::move(handler), options = options_.stream](
+          UniqueFd connection, internal::LoopConnections& loop, const ProxyHeader* header) {
         absl::StatusOr<std::shared_ptr<IOStream>> stream =
             IOStream::create(loop.loop(), std::move(connection), options);
         if (!stream.ok()) {
@@ -65,6 +67,7 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
           return warn_of_lost_connection(stream.status());
         }
         loop.add(**stream);
+        if (header != nullptr) loop.set_proxy_header(**stream, *header);
         std::shared_ptr<IOStream> unhandled = *stream;
         internal::LoopAccess::call(loop.loop(), [&] {
           handler(*std::move(stream));
@@ -73,7 +76,7 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
         // A handler that throws leaves no connection behind, and takes none along.
         if (unhandled != nullptr)
           unhandled->close(absl::InternalError("the connection's handler threw"));
-      });
+      }));
 }
 
 TCPServer::~TCPServer() { close_now(); }
@@ -173,14 +176,17 @@ uint64_t TCPServer::drain(IOLoop::Duration deadline) {
   stop_listening();
   if (deadline > IOLoop::Duration::zero()) {
     for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
-      loop->loop().add_callback(
-          [loop] { loop->for_each([](IOStream& stream) { stream.close_when_flushed(); }); });
+      loop->loop().add_callback([loop] {
+        loop->drop_pending();
+        loop->for_each([](IOStream& stream) { stream.close_when_flushed(); });
+      });
     }
     if (wait_until_closed(end)) return 0;
   }
   const uint64_t cut_off = open_connections();
   for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
     const auto close_all = [loop] {
+      loop->drop_pending();
       loop->for_each(
           [](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
       return absl::OkStatus();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -16,6 +17,7 @@
 #include "gyre/net/connection_dispatcher.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/net/listen_socket.h"
+#include "gyre/net/proxy_protocol.h"
 #include "gyre/threading/loop_pool.h"
 
 namespace gyre {
@@ -35,6 +37,9 @@ struct TCPServerOptions {
   Placement placement = Placement::kRoundRobin;
   ListenOptions listen = {};
   IOStreamOptions stream = {};
+  // Set: a load balancer stands in front, and tells whose a connection is in a PROXY header
+  // (original_peer_address() in proxied_peer.h). unset: the connections are what they are.
+  std::optional<ProxyProtocolOptions> proxy_protocol = std::nullopt;
   // Of the acceptor's thread: NAME-accept.
   std::string name = "gyre";
 };
