@@ -23,6 +23,7 @@ struct Options {
 absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& summary) {
   Options options;
   std::string backend = "default", accept = "thread", placement = "round_robin";
+  std::string proxies;
   CommandLine line(summary);
   line.flag("host", "the address to listen on: a name or a number", &options.host);
   line.flag("port", "0: the kernel picks one", &options.port, 0, 65535);
@@ -31,6 +32,8 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   line.flag("backend", "default, epoll, kqueue or select", &backend);
   line.flag("accept", "thread: one that deals out; reuseport: every loop by itself", &accept);
   line.flag("placement", "round_robin or least_connections, with --accept=thread", &placement);
+  line.flag("proxy_protocol", "who sends a PROXY header: 10.0.0.0/8,192.0.2.7,unix; empty: nobody",
+            &proxies);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) return status;
 
   const auto in_flag = [](const char* flag, const absl::Status& status) {
@@ -46,6 +49,11 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   const absl::StatusOr<Placement> parsed_placement = parse_placement(placement);
   if (!parsed_placement.ok()) return in_flag("placement", parsed_placement.status());
   options.server.placement = *parsed_placement;
+  if (!proxies.empty()) {
+    const absl::StatusOr<CidrList> trusted = CidrList::parse(proxies);
+    if (!trusted.ok()) return in_flag("proxy_protocol", trusted.status());
+    options.server.proxy_protocol.emplace().trusted = *trusted;
+  }
   return options;
 }
 
