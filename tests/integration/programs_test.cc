@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -139,6 +140,51 @@ TEST(EchoServerSignals, SigtermFinishesWhatIsBeingWritten) {
   ::close(fd);
   EXPECT_EQ(received, sent.size());
   EXPECT_EQ(server.wait(), 0) << server.err();
+}
+
+TEST(EchoServerOverAUnixSocket, ServesAndRemovesItsFile) {
+  char directory[] = "/tmp/gyre-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  const std::string path = std::string(directory) + "/echo";
+  Process server({echo_server(), "--threads=1", "--host=unix:" + path});
+  ASSERT_TRUE(server.wait_for_output("listening on unix:" + path + "\n")) << server.err();
+  const SocketAddress address = SocketAddress::parse("unix:" + path, 0).value();
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(::connect(fd, address.data(), address.size()), 0);
+  char answer[4];
+  ASSERT_EQ(::send(fd, "echo", 4, 0), 4);
+  ASSERT_EQ(::recv(fd, answer, 4, MSG_WAITALL), 4);
+  EXPECT_EQ(std::string(answer, 4), "echo");
+  ::close(fd);
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_EQ(::rmdir(directory), 0) << "its file is left";
+}
+
+TEST(EchoServerFlags, ANetworkThatIsNoneIsOneLineThatNamesIt) {
+  Process server({echo_server(), "--proxy_protocol=10.0.0.0/99"});
+  EXPECT_EQ(server.wait(), 2);
+  EXPECT_EQ(count_lines(server.err()), 1u);
+  EXPECT_THAT(server.err(), HasSubstr("--proxy_protocol: \"10.0.0.0/99\""));
+}
+
+TEST(UdpEcho, SendsDatagramsBackUntilSigterm) {
+  Process server({runfile("examples/udp_echo")});
+  const auto port = static_cast<uint16_t>(std::stoi(port_of(server)));
+  const SocketAddress address = SocketAddress::parse("127.0.0.1", port).value();
+  const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+  ASSERT_EQ(::connect(fd, address.data(), address.size()), 0);
+  for (const std::string sent : {"one", "two", ""}) {
+    char answer[8];
+    ASSERT_EQ(::send(fd, sent.data(), sent.size(), 0), static_cast<ssize_t>(sent.size()));
+    const ssize_t n = ::recv(fd, answer, sizeof(answer), 0);
+    ASSERT_GE(n, 0);
+    EXPECT_EQ(std::string(answer, static_cast<size_t>(n)), sent);
+  }
+  ::close(fd);
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.out(), HasSubstr("3 datagrams received, 3 sent"));
 }
 
 // A peer that answers with other bytes, one wrong in each chunk.
