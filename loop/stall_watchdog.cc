@@ -55,6 +55,7 @@ struct StallWatchdog::State {
   std::condition_variable_any changed;
   std::vector<StallMonitor*> monitors ABSL_GUARDED_BY(mutex);
   bool running ABSL_GUARDED_BY(mutex) = false;
+  std::thread::id thread ABSL_GUARDED_BY(mutex);  // that runs
   struct sigaction former ABSL_GUARDED_BY(mutex);
 };
 
@@ -95,12 +96,17 @@ void StallWatchdog::watch(StallMonitor& monitor) {
 void StallWatchdog::unwatch(StallMonitor& monitor) {
   State& state = StallWatchdog::state();
   MutexLock lock(state.mutex);
+  // What is being said of it is said before the return; unless it is the sink that calls.
+  while (monitor.reporting_ && state.thread != std::this_thread::get_id()) {
+    state.changed.wait(state.mutex);
+  }
   std::erase(state.monitors, &monitor);
   if (state.monitors.empty()) ::sigaction(kStackSignal, &state.former, nullptr);
 }
 
 void StallWatchdog::run(State& state) {
   state.mutex.lock();
+  state.thread = std::this_thread::get_id();
   for (;;) {
     // Looks twice in the shortest threshold, so that a report comes before the second one is over.
     std::chrono::nanoseconds interval = std::chrono::hours(1);
@@ -112,12 +118,17 @@ void StallWatchdog::run(State& state) {
     // Under the lock: unwatch() waits until nobody looks any more.
     for (StallMonitor* monitor : state.monitors) {
       std::string report = look(*monitor, StallMonitor::now());
-      if (!report.empty()) reports.push_back(std::move(report));
+      if (report.empty()) continue;
+      monitor->reporting_ = true;
+      reports.push_back(std::move(report));
     }
+    if (reports.empty()) continue;
     // Without it: the sink is the program's.
     state.mutex.unlock();
     for (const std::string& report : reports) logf(LogLevel::kWarning, "%s", report);
     state.mutex.lock();
+    for (StallMonitor* monitor : state.monitors) monitor->reporting_ = false;
+    state.changed.notify_all();
   }
 }
 

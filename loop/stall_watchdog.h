@@ -65,6 +65,7 @@ class StallMonitor {
   std::atomic<bool> held_{false};
   int64_t reported_ = 0;     // the watchdog's: the call that was reported last
   int64_t next_report_ = 0;  // and when the next may be
+  bool reporting_ = false;   // it is being said; under the watchdog's lock
 };
 
 // A thread that looks at the loops that asked for it. Finds one of them in a call for longer than

@@ -22,7 +22,7 @@ class LogCapture {
   // One line of that level with this text is to come before the test ends.
   void expect(LogLevel level, std::string text);
 
-  // Any number of lines with this text may come.
+  // Any number of lines with this text may come. They are not among those that are expected.
   void allow(std::string text);
 
   // The lines so far that contain `text`.
