@@ -21,8 +21,8 @@ constexpr int kMaxSelfConnects = 4;
 std::string describe(const ConnectOperation::Target& target) {
   if (target.host.starts_with("unix:")) return "connecting to " + target.host;
   const bool v6 = target.host.find(':') != std::string::npos;
-  return absl::StrFormat(v6 ? "connecting to [%s]:%d" : "connecting to %s:%d", target.host,
-                         target.port);
+  const std::string host = v6 ? "[" + target.host + "]" : target.host;
+  return absl::StrFormat("connecting to %s:%d", host, target.port);
 }
 
 // Closes a TCP socket without the time that a port is kept for late packets.
