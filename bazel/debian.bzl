@@ -49,6 +49,55 @@ pkgconfig_repo = repository_rule(
     local = True,  # looked at again when Bazel starts, so that what was installed since is found
 )
 
+def _optional_flags(ctx, pkg_config, library):
+    # The linker's flags, or None where the library is not installed.
+    if library.startswith("/"):
+        # "HEADER FLAGS..." stands for a library for which Debian ships no .pc file.
+        header, _, flags = library.partition(" ")
+        if not ctx.path(header).exists:
+            return None
+        return [flag for flag in flags.split(" ") if flag]
+    if not pkg_config or ctx.execute([pkg_config, "--exists", library]).return_code != 0:
+        return None
+    return _pkg_config(ctx, pkg_config, library)
+
+def _optional_repo_impl(ctx):
+    rules = ['package(default_visibility = ["//visibility:public"])']
+    pkg_config = ctx.which("pkg-config")
+    for name, library in ctx.attr.targets.items():
+        flags = _optional_flags(ctx, pkg_config, library)
+        define = "%s_%s" % (ctx.attr.define_prefix, name.upper())
+        if flags == None:
+            rules.append("cc_library(name = %r)" % name)
+            incompatible = ["@platforms//:incompatible"]
+        else:
+            rules.append("cc_library(name = %r, defines = [%r], linkopts = %r)" % (name, define, flags))
+            incompatible = []
+        rules.append("cc_library(name = %r, target_compatible_with = %r, deps = [%r])" % (
+            name + "_required",
+            incompatible,
+            ":" + name,
+        ))
+    ctx.file("BUILD.bazel", "\n".join(rules) + "\n")
+
+optional_repo = repository_rule(
+    implementation = _optional_repo_impl,
+    doc = """Libraries that may be missing, with two targets for each.
+
+    NAME is empty where the library is missing, and defines PREFIX_NAME where it is not. What
+    depends on NAME_required is left out of //... where the library is missing.
+    """,
+    attrs = {
+        "define_prefix": attr.string(mandatory = True),
+        "targets": attr.string_dict(
+            doc = "name of a target to its pkg-config module, or to 'HEADER LINKER_FLAGS'",
+        ),
+    },
+    configure = True,
+    environ = ["PATH", "PKG_CONFIG_PATH"],
+    local = True,
+)
+
 def _stub_repo_impl(ctx):
     for path, content in ctx.attr.files.items():
         ctx.file(path, content)

@@ -4,7 +4,7 @@ A repository that the caller has defined before is left alone, so each can be re
 fetched before something depends on it: whoever needs only @gyre needs only libabsl-dev.
 """
 
-load(":debian.bzl", "native_rules_repo", "pkgconfig_repo", "stub_repo")
+load(":debian.bzl", "native_rules_repo", "optional_repo", "pkgconfig_repo", "stub_repo")
 
 # Package to its targets; the pkg-config module of a target is absl_<target>.
 _ABSL = {
@@ -115,6 +115,19 @@ def gyre_deps():
 
     if not native.existing_rule("re2"):
         pkgconfig_repo(name = "re2", apt = ["libre2-dev"], targets = {":re2": "re2"})
+
+    # What the benchmarks compare gyre with; see peers.bzl.
+    if not native.existing_rule("gyre_peers"):
+        optional_repo(
+            name = "gyre_peers",
+            define_prefix = "GYRE_PEER",
+            targets = {
+                "asio": "/usr/include/boost/asio.hpp",
+                "libev": "/usr/include/ev.h -lev",
+                "libevent": "libevent_pthreads",
+                "libuv": "libuv",
+            },
+        )
 
     # Debian's bazel-rules-cc does not load under Debian's Bazel, and Bazel would download the others.
     if not native.existing_rule("rules_cc"):
