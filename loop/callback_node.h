@@ -15,6 +15,13 @@
 #include "gyre/loop/mpsc_queue.h"
 #include "gyre/loop/node_arena.h"
 
+// clang's way to tell; g++ defines __SANITIZE_ADDRESS__.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GYRE_HAS_ADDRESS_SANITIZER 1
+#endif
+#endif
+
 namespace gyre::internal {
 
 // A callable and its arguments, stored decayed and called once with rvalues, as std::thread does.
@@ -91,6 +98,9 @@ struct CallbackNode : MpscNode<> {
 
 template <class Callable>
 struct TypedCallbackNode : CallbackNode {
+  // Who forgets it instead of destroying it does the same.
+  static constexpr bool kTriviallyDestroyed = std::is_trivially_destructible_v<Callable>;
+
   template <class... B>
   explicit TypedCallbackNode(CallSite call_site, Origin origin, B&&... b)
       : CallbackNode(&apply, call_site, origin), callable(std::forward<B>(b)...) {}
@@ -121,10 +131,9 @@ struct Boxed {
 };
 
 template <class Callable>
-using InlineOrBoxed =
-    std::conditional_t<sizeof(Callable) <= CallbackNode::kMaxInlineBytes &&
-                           alignof(Callable) <= NodeArena::kMaxAlignment,
-                       Callable, Boxed<Callable>>;
+using InlineOrBoxed = std::conditional_t<sizeof(Callable) <= CallbackNode::kMaxInlineBytes &&
+                                             alignof(Callable) <= NodeArena::kMaxAlignment,
+                                         Callable, Boxed<Callable>>;
 
 template <class F, class... A>
 using CallbackNodeFor =
@@ -163,6 +172,18 @@ CallbackNode* new_heap_node(CallSite site, F&& f, A&&... a) {
   return construct_node<Node>(
       ::operator new(sizeof(Node)), [](void* p) { ::operator delete(p); }, site,
       CallbackNode::Origin::kHeap, std::forward<F>(f), std::forward<A>(a)...);
+}
+
+// The node of a post. AddressSanitizer and LeakSanitizer do not see into the arena: for them each
+// node is an allocation of its own, so that they tell of a callable that is leaked, or used too
+// late.
+template <class F, class... A>
+CallbackNode* new_posted_node(CallSite site, F&& f, A&&... a) {
+#if defined(__SANITIZE_ADDRESS__) || GYRE_HAS_ADDRESS_SANITIZER
+  return new_heap_node(site, std::forward<F>(f), std::forward<A>(a)...);
+#else
+  return new_arena_node(site, std::forward<F>(f), std::forward<A>(a)...);
+#endif
 }
 
 }  // namespace gyre::internal

@@ -48,7 +48,8 @@ class CallbackQueue {
   // Any thread. False: closed, and the callable is destroyed before the return.
   template <class F, class... A>
   bool post(CallSite site, F&& f, A&&... a) {
-    return push(new_arena_node(site, std::forward<F>(f), std::forward<A>(a)...));
+    if (!running_here()) queue_.prepare_to_push();
+    return push(new_posted_node(site, std::forward<F>(f), std::forward<A>(a)...));
   }
 
   // Any thread. False also when as many are queued as the limit says: f is not moved from then.
@@ -130,6 +131,9 @@ class CallbackQueue {
   bool has_work() {
     return batch_.first != nullptr || pending_.first != nullptr || queue_.has_nodes();
   }
+
+  // Nothing has come from other threads or signals, no stop either. One load.
+  bool quiet() const { return queue_.empty_hint(); }
 
   // A stop was requested and not yet taken back by clear_stop.
   bool stop_requested() { return queue_.stop_requested(); }

@@ -29,6 +29,8 @@ class MpscInbox : private MpscQueue<Sync> {
 
   // Any thread: see MpscQueue.
   using Queue::closed;
+  using Queue::empty_hint;
+  using Queue::prepare_to_push;
   using Queue::push;
   using Queue::request_stop;
 

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gyre/loop/cpu_hints.h"
+
 namespace gyre::internal {
 
 // The atomics that the queue is built on. Production uses std::atomic; the tests put a model in
@@ -108,6 +110,10 @@ class MpscQueue {
     return result != PushResult::kClosed;
   }
 
+  // Any thread. For a producer that is about to push: fetches what it will write, once, instead of
+  // a copy to read first.
+  void prepare_to_push() const { prefetch_for_writing(&word_); }
+
   // Any thread. Signal-safe. The next take_all reports the stop. A closed queue ignores it.
   template <class Waker>
   void request_stop(Waker& waker) {
@@ -161,6 +167,8 @@ class MpscQueue {
   static constexpr uintptr_t kClosed = 4;
   static constexpr uintptr_t kFlags = kSleep | kStop | kClosed;
 
+  static constexpr int kRelaxations = 4;
+
   // A producer cuts its nodes from memory that it fills upwards, so the older ones lie below.
   static void prefetch_before(const Node* node) {
     __builtin_prefetch(reinterpret_cast<const char*>(node) - 256);
@@ -169,15 +177,19 @@ class MpscQueue {
   static Node* to_node(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kFlags); }
 
   PushResult try_push(Node* node) {
-    uintptr_t seen = word_.load(std::memory_order_relaxed);
-    uintptr_t desired;
-    do {
+    for (;;) {
+      uintptr_t seen = word_.load(std::memory_order_relaxed);
       if (seen & kClosed) return PushResult::kClosed;
       node->next.set(to_node(seen));
-      desired = reinterpret_cast<uintptr_t>(node) | (seen & kStop);
-    } while (!word_.compare_exchange_weak(seen, desired, std::memory_order_release,  // R1
-                                          std::memory_order_relaxed));
-    return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+      const uintptr_t desired = reinterpret_cast<uintptr_t>(node) | (seen & kStop);
+      if (word_.compare_exchange_weak(seen, desired, std::memory_order_release,  // R1
+                                      std::memory_order_relaxed)) {
+        return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
+      }
+      // Another producer has the line, and pushes several while this one waits: two that fight over
+      // it for each push are slower together than one.
+      for (int i = 0; i < kRelaxations; ++i) relax_cpu();
+    }
   }
 
   PushResult try_stop() {

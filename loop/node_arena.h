@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gyre/loop/cpu_hints.h"
+
 namespace gyre::internal {
 
 // Memory for callbacks in flight: taken by the thread that posts, given back by the one that runs.
@@ -75,14 +77,6 @@ class NodeArena {
   // thread that ran what was there before. A post ends in a locked instruction, which waits for the
   // stores before it; asked for in time, the lines have come by then.
   static constexpr size_t kPrefetchBytes = 384;
-  static void prefetch_for_writing(char* line) {
-#if defined(__x86_64__)
-    // __builtin_prefetch would ask for a copy to read. Older processors take it for a no-op.
-    asm volatile("prefetchw (%0)" : : "r"(line));
-#else
-    __builtin_prefetch(line, 1);
-#endif
-  }
 
   static char* align(char* p, size_t alignment) {
     return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p) + alignment - 1) &
