@@ -1,8 +1,10 @@
 #include "gyre/loop/io_loop.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "absl/strings/str_format.h"
+#include "gyre/loop/cpu_hints.h"
 #include "gyre/loop/errno_status.h"
 
 namespace gyre {
@@ -10,6 +12,22 @@ namespace {
 
 using internal::CallbackNode;
 using internal::CallbackQueue;
+
+// Loops in start(), of the whole process. Relaxed: nothing hangs on it but whether to spin.
+constinit std::atomic<unsigned> g_running_loops{0};
+
+class RunningLoop {
+ public:
+  RunningLoop() { g_running_loops.fetch_add(1, std::memory_order_relaxed); }
+  ~RunningLoop() { g_running_loops.fetch_sub(1, std::memory_order_relaxed); }
+};
+
+// Those that the process may use; asked once, by a thread that is probably not bound to one of
+// them.
+unsigned cpu_count() {
+  static const unsigned count = std::max(std::thread::hardware_concurrency(), 1u);
+  return count;
+}
 
 constexpr uint32_t kKnownEvents = IOLoop::READ | IOLoop::WRITE | IOLoop::ERROR;
 
@@ -55,6 +73,7 @@ absl::StatusOr<std::unique_ptr<IOLoop>> IOLoop::create(IOLoopOptions options) {
       options.poller_factory ? options.poller_factory() : create_poller(*backend);
   if (!poller.ok()) return poller.status();
   std::unique_ptr<IOLoop> loop(new IOLoop(options, *backend, std::move(*poller)));
+  if (options.spin > Duration::zero()) cpu_count();
   if (options.make_current.value_or(current(/*instance=*/false) == nullptr)) {
     if (absl::Status status = loop->make_current(); !status.ok()) return status;
   }
@@ -80,6 +99,7 @@ absl::Status IOLoop::start() {
   // Not a pointer: that loop may be destroyed meanwhile.
   const std::shared_ptr<Identity> previous_current = std::exchange(current_identity(), identity_);
   absl::Status status;
+  const RunningLoop running;
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
     busy_since_ = clock_.now();
@@ -173,16 +193,58 @@ IOLoop::Duration IOLoop::poll_timeout(TimePoint now) const {
   return std::max(internal::saturating_sub(deadline, now), Duration::zero());
 }
 
+Poller::WaitResult IOLoop::sleep(Duration timeout) {
+  const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
+  const Poller::WaitResult result = poller_->wait(sleeps ? timeout : Duration::zero());
+  if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
+  return result;
+}
+
+Poller::WaitResult IOLoop::wait(TimePoint now) {
+  const Duration timeout = poll_timeout(now);
+  const Duration limit = spin_policy_.limit();
+  // A wait that the next timeout ends as soon is none to spin for.
+  if (limit == Duration::zero() || (timeout >= Duration::zero() && timeout <= limit))
+    return sleep(timeout);
+  std::optional<Poller::WaitResult> result;
+  TimePoint slept_since = now;
+  if (g_running_loops.load(std::memory_order_relaxed) <= cpu_count() && spin_policy_.worth_it()) {
+    result = spin(now);
+    slept_since = clock_.now();
+    spin_policy_.spun(slept_since - now, result.has_value());
+    counters_.spins.add(1);
+    counters_.spins_won.add(result.has_value());
+  }
+  if (!result.has_value()) result = sleep(poll_timeout(slept_since));
+  const TimePoint after = clock_.now();
+  spin_policy_.waited(after - now, after - slept_since);
+  return *result;
+}
+
+// Polls, and looks for what other threads post, again and again. nullopt: in vain.
+std::optional<Poller::WaitResult> IOLoop::spin(TimePoint start) {
+  // A look costs the transfer of a cache line at most, a poll a system call.
+  constexpr int kLooksPerPoll = 32;
+  // For a clock that stands still.
+  constexpr int kMaxPolls = 1000;
+  for (int i = 0; i < kMaxPolls; ++i) {
+    const Poller::WaitResult result = poller_->wait(Duration::zero());
+    if (!result.events.empty() || result.error != 0) return result;
+    for (int look = 0; look < kLooksPerPoll; ++look) {
+      if (!queue_->quiet()) return result;
+      internal::relax_cpu();
+    }
+    if (clock_.now() - start >= spin_policy_.limit()) break;
+  }
+  return std::nullopt;
+}
+
 void IOLoop::poll_and_dispatch() {
   // What a callback removed is released before a wait that may be long.
   handlers_.release_removed();
   const TimePoint before = clock_.now();
-  Duration timeout = poll_timeout(before);
-  const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
-  if (!sleeps) timeout = Duration::zero();
   if (idle_wheel_ != nullptr) idle_wheel_->end_iteration(before);
-  const Poller::WaitResult result = poller_->wait(timeout);
-  if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
+  const Poller::WaitResult result = wait(before);
   const TimePoint after = clock_.now();
   counters_.busy_nanoseconds.add((before - busy_since_).count());
   counters_.idle_nanoseconds.add((after - before).count());
@@ -357,6 +419,8 @@ LoopMetrics IOLoop::metrics() const {
   metrics.timeouts = counters_.timeouts.get();
   metrics.events = counters_.events.get();
   metrics.wakeups = counters_.wakeups.get();
+  metrics.spins = counters_.spins.get();
+  metrics.spins_won = counters_.spins_won.get();
   metrics.exceptions = guard_.exceptions();
   metrics.queue_depth = queue_->depth();
   metrics.max_queue_depth = queue_->max_depth();

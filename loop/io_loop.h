@@ -32,6 +32,7 @@
 #include "gyre/loop/loop_affinity.h"
 #include "gyre/loop/loop_metrics.h"
 #include "gyre/loop/poller/poller_factory.h"
+#include "gyre/loop/spin_policy.h"
 #include "gyre/loop/stall_watchdog.h"
 #include "gyre/loop/task_root.h"
 #include "gyre/loop/timer_queue.h"
@@ -52,6 +53,12 @@ struct IOLoopOptions {
   std::chrono::nanoseconds time_slice = std::chrono::milliseconds(2);
   // How many callbacks try_add_callback may have queued: so much work may wait, not more.
   size_t callback_limit = 65536;
+  // How long the loop may look for events and posts by itself before it sleeps; zero: not at all.
+  // An answer that comes meanwhile costs no wake-up, which is tens of microseconds between two
+  // CPUs; 50 us pays for two. It does so only while that finds something, and while there are no
+  // more running loops than CPUs, and gives up at once where others want the CPU (see
+  // internal::SpinPolicy). Costs power, and another virtual machine's CPU, so it is off by default.
+  std::chrono::nanoseconds spin{0};
   // Borrowed; nullptr: std::chrono::steady_clock. A test turns its own.
   const MonotonicClock* clock = nullptr;
   // Makes the poller, instead of `backend`. For tests that simulate the kernel.
@@ -319,6 +326,9 @@ class IOLoop {
   void run_timeouts(uint64_t added_before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void run_idle_timeouts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void poll_and_dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  Poller::WaitResult wait(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  Poller::WaitResult sleep(Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  std::optional<Poller::WaitResult> spin(TimePoint start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Duration poll_timeout(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
@@ -349,6 +359,7 @@ class IOLoop {
   const Backend backend_;
   const MonotonicClock& clock_;
   const Duration time_slice_;
+  internal::SpinPolicy spin_policy_ ABSL_GUARDED_BY(affinity_);
   internal::LoopAffinity affinity_{name_};
   internal::LoopCounters counters_;
   internal::CallbackGuard guard_;

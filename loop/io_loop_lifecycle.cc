@@ -33,6 +33,7 @@ IOLoop::IOLoop(const IOLoopOptions& options, Backend backend, std::unique_ptr<Po
       backend_(backend),
       clock_(options.clock != nullptr ? *options.clock : MonotonicClock::steady()),
       time_slice_(options.time_slice),
+      spin_policy_(options.spin),
       guard_(options.name),
       poller_(std::move(poller)),
       queue_(std::make_shared<internal::CallbackQueue>(*poller_, options.callback_limit)),

@@ -14,6 +14,8 @@ struct LoopMetrics {
   uint64_t timeouts = 0;             // run
   uint64_t events = 0;               // handlers called
   uint64_t wakeups = 0;              // sleeps that a post or a stop from another thread ended
+  uint64_t spins = 0;                // waits that began with a look around, see IOLoopOptions::spin
+  uint64_t spins_won = 0;            // of these, those that found something
   uint64_t exceptions = 0;           // that callbacks threw
   uint64_t queue_depth = 0;          // callbacks that were queued when the last iteration began
   uint64_t max_queue_depth = 0;      // the most that it was
@@ -37,6 +39,7 @@ class Counter {
 
 struct alignas(64) LoopCounters {
   Counter iterations, callbacks, timeouts, events, wakeups, busy_nanoseconds, idle_nanoseconds;
+  Counter spins, spins_won;
 };
 
 }  // namespace internal

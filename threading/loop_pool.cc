@@ -21,6 +21,7 @@ absl::StatusOr<std::unique_ptr<LoopPool>> LoopPool::create(LoopPoolOptions optio
     LoopThreadOptions thread;
     thread.name = absl::StrFormat("%s-%d", options.name, i);
     thread.backend = options.backend;
+    thread.spin = options.spin;
     if (options.pin_cpus) thread.cpu = cpus[i % cpus.size()];
     absl::StatusOr<std::unique_ptr<LoopThread>> created = LoopThread::create(std::move(thread));
     if (!created.ok()) return created.status();  // the destructor ends those that run

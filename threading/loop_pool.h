@@ -2,6 +2,7 @@
 #define GYRE_THREADING_LOOP_POOL_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <memory>
@@ -25,6 +26,8 @@ struct LoopPoolOptions {
   // where nothing else runs on the machine, and costs where something does.
   bool pin_cpus = false;
   Backend backend = Backend::kDefault;
+  // See IOLoopOptions.
+  std::chrono::nanoseconds spin{0};
 };
 
 // Several loops, each in a thread of its own, as one unit. Any thread.

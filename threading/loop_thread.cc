@@ -28,6 +28,7 @@ absl::StatusOr<std::thread> start_thread(Callback body) {
 absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::create(LoopThreadOptions options) {
   IOLoopOptions loop_options;
   loop_options.backend = options.backend;
+  loop_options.spin = options.spin;
   loop_options.name = options.name;
   loop_options.make_current = false;  // start() makes it current, in its own thread
   absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create(std::move(loop_options));

@@ -1,6 +1,7 @@
 #ifndef GYRE_THREADING_LOOP_THREAD_H_
 #define GYRE_THREADING_LOOP_THREAD_H_
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,8 @@ struct LoopThreadOptions {
   Backend backend = Backend::kDefault;
   // Binds the thread to this CPU.
   std::optional<int> cpu = std::nullopt;
+  // See IOLoopOptions.
+  std::chrono::nanoseconds spin{0};
 };
 
 // One thread that runs one loop. Owns both. Any thread, but not its own for join() and the

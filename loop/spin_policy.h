@@ -1,0 +1,81 @@
+#ifndef GYRE_LOOP_SPIN_POLICY_H_
+#define GYRE_LOOP_SPIN_POLICY_H_
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+namespace gyre::internal {
+
+// Whether a loop looks for work by itself for a while before it lets the kernel put it to sleep. To
+// wake a sleeping thread takes the kernel tens of microseconds if its CPU sleeps too; to look costs
+// a CPU that nobody else may want. It pays only where waits are short and the CPU is free, and both
+// are learnt from what happened:
+//
+//   found something      go on like this
+//   found nothing        skip the next waits: 1, then 8, then 64, ... up to kMostSkipped
+//   found nothing, and the sleep that followed was over at once
+//                        who had the work was waiting for this CPU: skip kMostSkipped waits
+//   took far longer than it should have
+//                        another thread was given this CPU meanwhile: the same
+//   waits are long       skip, until they are short again
+//
+// So where it does not pay it costs one spin in 16,384 waits. No fd, no thread, no clock: pure
+// data.
+class SpinPolicy {
+ public:
+  using Duration = std::chrono::nanoseconds;
+
+  static constexpr uint32_t kMostSkipped = 16384;
+
+  // `limit`: of one spin. Zero: never spins.
+  explicit SpinPolicy(Duration limit) : limit_(limit) {}
+
+  Duration limit() const { return limit_; }
+
+  // To be asked before each wait that may be long.
+  bool worth_it() {
+    if (limit_ <= Duration::zero() || average_ > kWorthwhile * limit_) return false;
+    if (skip_ == 0) return true;
+    --skip_;
+    return false;
+  }
+
+  // The spin has ended after `took`.
+  void spun(Duration took, bool found) {
+    failed_ = !found;
+    if (took > 2 * limit_) {
+      back_off(kMostSkipped);
+    } else if (found) {
+      penalty_ = 0;
+    } else {
+      back_off(std::max(penalty_ * 8, uint32_t{1}));
+    }
+  }
+
+  // The wait has ended: after `waited` in all, of which it slept for `slept`.
+  void waited(Duration waited, Duration slept) {
+    // One long wait is not to be remembered for long.
+    average_ += (std::min(waited, kLongest * limit_) - average_) / 8;
+    if (failed_ && slept < kSoonest) back_off(kMostSkipped);
+    failed_ = false;
+  }
+
+ private:
+  static constexpr int kWorthwhile = 4;
+  static constexpr int kLongest = 16;
+  // A CPU that was idle needs longer than this to wake up for its thread.
+  static constexpr Duration kSoonest = std::chrono::microseconds(4);
+
+  void back_off(uint32_t waits) { skip_ = penalty_ = std::min(waits, kMostSkipped); }
+
+  const Duration limit_;
+  Duration average_{0};  // of the waits, the last ones weigh most
+  uint32_t penalty_ = 0;
+  uint32_t skip_ = 0;
+  bool failed_ = false;  // the spin of the wait that is going on
+};
+
+}  // namespace gyre::internal
+
+#endif  // GYRE_LOOP_SPIN_POLICY_H_
