@@ -56,6 +56,19 @@ class GyreBoundedLoop : public GyreLoop {
   }
 };
 
+// With adaptive spinning.
+class GyreSpinningLoop : public GyreLoop {
+ public:
+  GyreSpinningLoop() : GyreLoop(options()) {}
+
+ private:
+  static IOLoopOptions options() {
+    IOLoopOptions options;
+    options.spin = std::chrono::microseconds(50);
+    return options;
+  }
+};
+
 // The wait of the loops that are written here: gyre's own poller, which has nothing to watch.
 class BareWait {
  public:

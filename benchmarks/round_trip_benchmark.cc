@@ -62,6 +62,7 @@ double eventfd_round_trip(size_t cpu_a, size_t cpu_b) {
 int main(int argc, char** argv) {
   using namespace gyre::bench;
   add_round_trip_contender<GyreLoop>("gyre");
+  add_round_trip_contender<GyreSpinningLoop>("gyre_spin");
   add_contender("round_trip/two_cpus", "eventfds",
                 [](benchmark::State&) { return eventfd_round_trip(0, 1); });
   add_contender("round_trip/one_cpu", "eventfds",

@@ -2,6 +2,7 @@
 
 namespace gyre::bench {
 
+void add_go_posts();
 void add_asio_posts();
 void add_asio_round_trips();
 void add_asio_timers();
@@ -28,6 +29,7 @@ void add_post_peers() {
 #if defined(GYRE_PEER_ASIO)
   add_asio_posts();
 #endif
+  add_go_posts();
 }
 
 void add_round_trip_peers() {
