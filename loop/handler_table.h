@@ -6,12 +6,15 @@
 #include <vector>
 
 #include "gyre/loop/call_site.h"
+#include "gyre/loop/idle_wheel.h"
 #include "gyre/loop/poller/poller.h"
 
 namespace gyre::internal {
 
-// Who is told of an fd's events.
-class EventHandler {
+// Who is told of an fd's events; and, if it arms itself on the loop's idle wheel, of their absence.
+// One base for both, since a server has very many of them: a second one is a second pointer to
+// functions.
+class EventHandler : public IdleEntry {
  public:
   virtual void handle_events(int fd, uint32_t events) = 0;
 
@@ -27,6 +30,9 @@ class EventHandler {
 
  protected:
   ~EventHandler() = default;
+
+ private:
+  void expired() override {}
 };
 
 // fd to handler. Each registration has a generation, which its events carry: an event that was
@@ -37,13 +43,14 @@ class HandlerTable {
   // `last_generation`: where to begin; for tests of what happens when they have all been used.
   explicit HandlerTable(uint32_t last_generation = 0) : generation_(last_generation) {}
 
+  // 24 bytes: there is one for every fd.
   struct Registration {
     EventHandler* handler = nullptr;  // nullptr: none
     uint32_t generation = 0;
-    uint32_t interest = PollEvents::kNone;
-    Trigger trigger = Trigger::kLevel;
-    bool internal = false;         // of a stream or a coroutine: users may not touch it
     uint32_t removed_in_wait = 0;  // when the last registration of this number ended
+    uint16_t interest = PollEvents::kNone;
+    Trigger trigger = Trigger::kLevel;
+    bool internal = false;  // of a stream or a coroutine: users may not touch it
   };
 
   // What an fd's events carry: the fd below, the generation above.
@@ -53,7 +60,7 @@ class HandlerTable {
 
   // nullptr: nothing is registered for fd.
   Registration* find(int fd) {
-    if (static_cast<size_t>(fd) >= table_.size() || table_[fd].handler == nullptr) return nullptr;
+    if (static_cast<size_t>(fd) >= limit_ || table_[fd].handler == nullptr) return nullptr;
     return &table_[fd];
   }
   Registration* find_token(uint64_t token, int* fd) {
@@ -63,12 +70,24 @@ class HandlerTable {
                                                                               : nullptr;
   }
 
+  // Has the handler of an event to come brought into the cache, while others are at work.
+  void prefetch(uint64_t token) const {
+    const size_t fd = token & 0xffffffff;
+    if (fd >= limit_) return;
+    const char* handler = reinterpret_cast<const char*>(table_[fd].handler);
+    __builtin_prefetch(handler);
+    __builtin_prefetch(handler + 64);
+  }
+
   // The generation for a registration to come. 2^32 of them have to pass between an event's fetch
   // and its dispatch before one is mistaken for another.
   uint32_t next_generation() { return ++generation_; }
 
   void insert(int fd, const Registration& registration) {
-    if (static_cast<size_t>(fd) >= table_.size()) table_.resize(fd + 1);
+    if (static_cast<size_t>(fd) >= limit_) {
+      table_.resize(fd + 1);
+      limit_ = table_.size();
+    }
     const uint32_t removed_in_wait = table_[fd].removed_in_wait;
     table_[fd] = registration;
     table_[fd].removed_in_wait = removed_in_wait;
@@ -87,7 +106,7 @@ class HandlerTable {
   // For a token that finds no registration: true if that registration ended while the events of
   // this wait were handled, false if it ended before: then the poller should not have reported it.
   bool removed_in_this_wait(int fd) const {
-    return static_cast<size_t>(fd) < table_.size() && table_[fd].removed_in_wait == wait_;
+    return static_cast<size_t>(fd) < limit_ && table_[fd].removed_in_wait == wait_;
   }
 
   template <class Visit>
@@ -120,6 +139,7 @@ class HandlerTable {
 
  private:
   std::vector<Registration> table_;
+  size_t limit_ = 0;  // its size, which would take a division
   std::vector<EventHandler*> removed_;
   size_t size_ = 0;
   uint32_t generation_;

@@ -257,25 +257,37 @@ void IOLoop::poll_and_dispatch() {
     return;
   }
   handlers_.begin_wait();
-  for (const Poller::Event& event : result.events) dispatch(event);
+  dispatch_all(result.events);
   handlers_.release_removed();
   if (std::exchange(orphan_reported_, false)) rebuild_poller();
 }
 
-void IOLoop::dispatch(const Poller::Event& event) {
+void IOLoop::dispatch_all(std::span<const Poller::Event> events) {
+  // Far enough for a cache miss, near enough for the first-level cache to hold it until then.
+  constexpr size_t kAhead = 2;
+  uint64_t dispatched = 0;
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (i + kAhead < events.size()) handlers_.prefetch(events[i + kAhead].token);
+    dispatched += dispatch(events[i]);
+  }
+  counters_.events.add(dispatched);
+}
+
+// False: nobody was to be told.
+bool IOLoop::dispatch(const Poller::Event& event) {
   int fd;
   internal::HandlerTable::Registration* registration = handlers_.find_token(event.token, &fd);
   if (registration == nullptr) {
     // Removed by an earlier handler of this batch; or out of the loop's reach.
     if (!handlers_.removed_in_this_wait(fd)) orphan_reported_ = true;
-    return;
+    return false;
   }
   const uint32_t events = event.events & (registration->interest | ERROR);
-  if (events == NONE) return;  // an earlier handler dropped the interest
-  counters_.events.add(1);
+  if (events == NONE) return false;  // an earlier handler dropped the interest
   internal::EventHandler& handler = *registration->handler;
   const CallSite site = stall_monitor_ == nullptr ? CallSite() : handler.site();
   call(site, "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
+  return true;
 }
 
 // Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it
@@ -319,15 +331,25 @@ absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, u
   const uint32_t generation = handlers_.next_generation();
   const uint64_t token = internal::HandlerTable::token(fd, generation);
   if (absl::Status status = poller_->add(fd, interest, token, trigger); !status.ok()) return status;
-  handlers_.insert(fd, {&handler, generation, interest, trigger, internal});
+  handlers_.insert(fd, {.handler = &handler,
+                        .generation = generation,
+                        .interest = static_cast<uint16_t>(interest),
+                        .trigger = trigger,
+                        .internal = internal});
   return absl::OkStatus();
 }
 
-void IOLoop::unregister_handler(int fd) {
+void IOLoop::unregister_handler(int fd, bool closing) {
   if (handlers_.find(fd) == nullptr) return;
   handlers_.remove(fd);
   // A child of fork() shares the set of watched fds with its parent, and must not change it.
-  if (internal::fork_generation() == fork_generation_) poller_->remove(fd).IgnoreError();
+  if (internal::fork_generation() == fork_generation_) {
+    if (closing) {
+      poller_->remove_closing(fd);
+    } else {
+      poller_->remove(fd).IgnoreError();
+    }
+  }
   // While nobody runs the loop no handler is on the stack.
   if (!affinity_.running()) handlers_.release_removed();
 }
@@ -351,10 +373,11 @@ absl::Status IOLoop::change_interest(int fd, uint32_t events, bool internal) {
   if (registration == nullptr || registration->internal != internal) {
     return absl::NotFoundError(absl::StrFormat("update_handler: fd %d has no handler", fd));
   }
-  const uint32_t interest = events & (READ | WRITE);
+  uint32_t interest = events & (READ | WRITE);
+  if (registration->trigger == Trigger::kEdge) interest |= PollEvents::kPeerEnded;
   const uint64_t token = internal::HandlerTable::token(fd, registration->generation);
   absl::Status status = poller_->modify(fd, interest, token, registration->trigger);
-  if (status.ok()) registration->interest = interest;
+  if (status.ok()) registration->interest = static_cast<uint16_t>(interest);
   return status;
 }
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -329,7 +330,8 @@ class IOLoop {
   Poller::WaitResult wait(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Poller::WaitResult sleep(Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   std::optional<Poller::WaitResult> spin(TimePoint start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
-  void dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dispatch_all(std::span<const Poller::Event> events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  bool dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Duration poll_timeout(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 
@@ -352,7 +354,7 @@ class IOLoop {
   absl::Status register_handler(int fd, internal::EventHandler& handler, uint32_t events,
                                 Trigger trigger, bool internal = false);
   absl::Status change_interest(int fd, uint32_t events, bool internal);
-  void unregister_handler(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void unregister_handler(int fd, bool closing = false) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void close_leased(bool all_fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
 
   const std::string name_;
@@ -379,6 +381,7 @@ class IOLoop {
   bool orphan_reported_ ABSL_GUARDED_BY(affinity_) = false;
   std::unique_ptr<char[]> receive_buffer_;
   std::unique_ptr<char[]> send_buffer_;
+  std::shared_ptr<void> streams_;
   const uint32_t fork_generation_ = internal::fork_generation();
 };
 

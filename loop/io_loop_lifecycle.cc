@@ -145,6 +145,7 @@ void IOLoop::close_leased(bool all_fds) {
   });
   handlers_.release_removed();
   poller_.reset();
+  streams_.reset();
   receive_buffer_.reset();
   send_buffer_.reset();
 }
@@ -163,6 +164,11 @@ absl::Status LoopAccess::update(IOLoop& loop, int fd, uint32_t events) {
 void LoopAccess::remove(IOLoop& loop, int fd) {
   loop.affinity_.assert_here("remove_handler");
   loop.unregister_handler(fd);
+}
+
+void LoopAccess::remove_closing(IOLoop& loop, int fd) {
+  loop.affinity_.assert_here("remove_handler");
+  loop.unregister_handler(fd, /*closing=*/true);
 }
 
 FdWaiters& LoopAccess::fd_waiters(IOLoop& loop) { return loop.fd_waiters_; }
@@ -196,6 +202,8 @@ std::span<char> LoopAccess::receive_buffer(IOLoop& loop) {
   return stream_buffer(loop.receive_buffer_);
 }
 std::span<char> LoopAccess::send_buffer(IOLoop& loop) { return stream_buffer(loop.send_buffer_); }
+
+std::shared_ptr<void>& LoopAccess::streams(IOLoop& loop) { return loop.streams_; }
 
 }  // namespace internal
 }  // namespace gyre

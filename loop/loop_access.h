@@ -23,12 +23,14 @@ class IdleWheel;
 // queue().
 struct LoopAccess {
   // Like IOLoop's handlers, for an EventHandler, which is not owned: it stays until released().
-  // kEdge becomes kLevel where the backend has no edges;
+  // kEdge becomes kLevel where the backend has no edges.
   static absl::Status add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events,
                           Trigger trigger);
   static absl::Status update(IOLoop& loop, int fd, uint32_t events);
   // Allowed while the loop closes, too. No-op without a registration.
   static void remove(IOLoop& loop, int fd);
+  // The same for an fd that the caller closes next: see Poller::remove_closing.
+  static void remove_closing(IOLoop& loop, int fd);
 
   // As the loop's own methods do: a checked error in the wrong thread.
   static void assert_here(const IOLoop& loop, const char* what);
@@ -51,6 +53,9 @@ struct LoopAccess {
   // first use: what is in them lasts until the next read, or write, of any stream.
   static std::span<char> receive_buffer(IOLoop& loop);
   static std::span<char> send_buffer(IOLoop& loop);
+
+  // What net/ keeps with the loop for its streams. Destroyed when the loop is closed.
+  static std::shared_ptr<void>& streams(IOLoop& loop);
 };
 
 }  // namespace internal

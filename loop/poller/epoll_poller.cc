@@ -13,6 +13,12 @@
 #include "absl/strings/str_format.h"
 #include "gyre/loop/errno_status.h"
 
+#if defined(__GLIBC_PREREQ)
+#if __GLIBC_PREREQ(2, 35)
+#define GYRE_HAS_EPOLL_PWAIT2 1
+#endif
+#endif
+
 namespace gyre::internal {
 namespace {
 
@@ -25,6 +31,22 @@ constexpr uint64_t kWakeToken = UINT64_MAX;
 #if defined(SYS_epoll_pwait2)
 // Linux 5.11 and later. Found out at the first wait that needs it.
 constinit std::atomic<bool> g_has_pwait2{true};
+
+// The C library's function where it has one, so that tools that stand in its place see the wait.
+int wait_exactly(int epoll, epoll_event* events, int max_events, std::chrono::nanoseconds timeout) {
+#if GYRE_HAS_EPOLL_PWAIT2
+  const timespec limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
+  return ::epoll_pwait2(epoll, events, max_events, &limit, nullptr);
+#else
+  // The kernel's own layout of a 64-bit time: __kernel_timespec.
+  const struct {
+    int64_t seconds;
+    int64_t nanoseconds;
+  } limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
+  return static_cast<int>(
+      ::syscall(SYS_epoll_pwait2, epoll, events, max_events, &limit, nullptr, 0));
+#endif
+}
 #endif
 
 epoll_event to_epoll(uint32_t interest, uint64_t token, Trigger trigger) {
@@ -106,15 +128,9 @@ int EpollPoller::wait_for(std::chrono::nanoseconds timeout) {
   }
 #if defined(SYS_epoll_pwait2)
   if (g_has_pwait2.load(std::memory_order_relaxed)) {
-    // The kernel's own layout of a 64-bit time: __kernel_timespec.
-    const struct {
-      int64_t seconds;
-      int64_t nanoseconds;
-    } limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
-    const long n = ::syscall(SYS_epoll_pwait2, epoll_.get(), ready_.data(), kMaxEventsPerWait,
-                             &limit, nullptr, 0);
+    const int n = wait_exactly(epoll_.get(), ready_.data(), kMaxEventsPerWait, timeout);
     // A sandbox may answer EPERM where it does not know the call.
-    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(n);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
     g_has_pwait2.store(false, std::memory_order_relaxed);
   }
 #endif

@@ -22,6 +22,7 @@ class EpollPoller final : public Poller {
   absl::Status add(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status remove(int fd) override;
+  void remove_closing(int) override {}  // epoll(7), question 6
   absl::Status reset() override;
   WaitResult wait(std::chrono::nanoseconds timeout) override;
   void wake() noexcept override;

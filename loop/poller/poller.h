@@ -24,7 +24,7 @@ struct PollEvents {
 };
 
 // How a registration reports: as long as the fd is ready, or once for each time that it becomes so.
-enum class Trigger { kLevel, kEdge };
+enum class Trigger : uint8_t { kLevel, kEdge };
 
 // One kernel interface that waits for many file descriptors. It knows fds, masks and tokens, and
 // nothing of the loop. What each backend does is brought to the same contract:
@@ -67,6 +67,11 @@ class Poller : public internal::Waker {
   virtual absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) = 0;
   // An fd that was closed before is forgotten; that is no error.
   virtual absl::Status remove(int fd) = 0;
+
+  // remove() for an fd that the caller closes next, whatever happens: where closing is all that it
+  // takes, a system call is saved. As long as a copy of the fd (dup, fork) is open epoll goes on
+  // reporting it; see reset().
+  virtual void remove_closing(int fd) { remove(fd).IgnoreError(); }
 
   // Waits until an fd is ready, wake() is called or the time is over. Zero: looks once. Negative:
   // no limit. May return early, with nothing (a signal). Never returns before the time is over

@@ -142,7 +142,8 @@ class HandlerTableTest : public ::testing::Test {
  protected:
   uint64_t insert(int fd, RecordingHandler& handler) {
     const uint32_t generation = table_.next_generation();
-    table_.insert(fd, {&handler, generation, PollEvents::kRead, Trigger::kLevel});
+    table_.insert(fd,
+                  {.handler = &handler, .generation = generation, .interest = PollEvents::kRead});
     return HandlerTable::token(fd, generation);
   }
 
