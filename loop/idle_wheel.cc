@@ -54,6 +54,8 @@ void IdleWheel::arm(IdleEntry& entry, std::chrono::nanoseconds timeout, SteadyTi
 }
 
 uint32_t IdleWheel::touched(const IdleEntry& entry) const {
+  // Not looked at twice: the next iteration may have begun at that very tick, and have lasted.
+  if (entry.touched_ & kResolved) return entry.touched_ & ~kResolved;
   const Stretch& stretch = stretches_[entry.touched_ % kSlots];
   return stretch.begin == entry.touched_ ? stretch.end : entry.touched_;
 }
@@ -89,8 +91,9 @@ void IdleWheel::sweep() {
   while (!seen.empty()) {
     IdleEntry& entry = seen.front();
     entry.unlink();
-    entry.touched_ = touched(entry);  // while its iteration is still on record
-    const uint32_t due = entry.touched_ + entry.timeout_;
+    const uint32_t last = touched(entry);
+    entry.touched_ = last | kResolved;  // while its iteration is still on record
+    const uint32_t due = last + entry.timeout_;
     if (due > tick) {
       insert(entry, due);
     } else {

@@ -41,7 +41,9 @@ class IdleEntry {
 
   IdleEntry* previous_ = nullptr;
   IdleEntry* next_ = nullptr;
-  uint32_t touched_ = 0;  // the tick of the iteration in which it was
+  // The tick of the iteration in which it was touched; with kResolved the tick at which it counts
+  // as touched, after a look at that iteration.
+  uint32_t touched_ = 0;
   uint32_t timeout_ = 0;  // ticks
 };
 
@@ -60,6 +62,8 @@ class IdleWheel {
   static constexpr std::chrono::nanoseconds kTick{int64_t{1} << kTickShift};
   // Slots, 69 s; what is further away is looked at once a turn.
   static constexpr uint32_t kSlots = 512;
+  // In IdleEntry::touched_, which a touch overwrites. Ticks reach it after nine years.
+  static constexpr uint32_t kResolved = uint32_t{1} << 31;
 
   explicit IdleWheel(SteadyTime now);
   IdleWheel(const IdleWheel&) = delete;

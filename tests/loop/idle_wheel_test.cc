@@ -104,6 +104,18 @@ TEST_F(IdleWheelTest, ATouchInALongIterationCountsFromItsEnd) {
   EXPECT_GE(now_ - touched, seconds(10));
 }
 
+// The second one begins at the very tick at which the first one ended.
+TEST_F(IdleWheelTest, ALongIterationAfterTheOneOfTheTouchDoesNotCount) {
+  Entry entry(wheel_);
+  wheel_.arm(entry, seconds(5), now_);
+  iterate(now_ + seconds(1), seconds(1));
+  wheel_.touch(entry);
+  iterate(now_, seconds(4));
+  iterate(now_ + seconds(1) + 3 * IdleWheel::kTick);
+  expire();
+  EXPECT_EQ(entry.times, 1);
+}
+
 TEST_F(IdleWheelTest, TimeoutsBeyondTheHorizonComeInTheirTime) {
   Entry day(wheel_);
   wheel_.arm(day, hours(24), now_);
