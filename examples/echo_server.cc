@@ -11,11 +11,13 @@ constexpr size_t kHighWater = 1024 * 1024;
 void echo(std::shared_ptr<gyre::IOStream> connection) {
   // The callbacks belong to the stream, so they do not keep it.
   gyre::IOStream* stream = connection.get();
-  stream->set_drain_callback([stream] { stream->resume_reading(); });
   stream
       ->set_read_callback([stream](std::string_view bytes) {
         stream->write(bytes);
-        if (stream->write_buffer_size() > kHighWater) stream->pause_reading();
+        if (stream->write_buffer_size() > kHighWater) {
+          stream->pause_reading();
+          stream->set_drain_callback([stream] { stream->resume_reading(); });
+        }
       })
       .IgnoreError();  // a new stream is open, and nobody else reads
 }

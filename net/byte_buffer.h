@@ -1,6 +1,7 @@
 #ifndef GYRE_NET_BYTE_BUFFER_H_
 #define GYRE_NET_BYTE_BUFFER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -59,8 +60,7 @@ class ByteBuffer {
     if (begin_ >= capacity_ / 2 && used + count <= capacity_) {
       std::memmove(data_.get(), data_.get() + begin_, used);
     } else {
-      size_t capacity = capacity_ < kLeast ? kLeast : capacity_ * 2;
-      while (capacity < used + count) capacity *= 2;
+      const size_t capacity = std::max({kLeast, capacity_ * 2, used + count});
       std::unique_ptr<char[]> data(new char[capacity]);
       if (used > 0) std::memcpy(data.get(), data_.get() + begin_, used);
       data_ = std::move(data);

@@ -1,12 +1,13 @@
 #ifndef GYRE_NET_IO_STREAM_H_
 #define GYRE_NET_IO_STREAM_H_
 
-#include <coroutine>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -18,67 +19,61 @@
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/task.h"
 #include "gyre/loop/unique_fd.h"
-#include "gyre/net/byte_buffer.h"
+#include "gyre/net/io_result.h"
+#include "gyre/net/io_stream_options.h"
 #include "gyre/net/loop_connections.h"
 #include "gyre/net/read_request.h"
 #include "gyre/net/socket_address.h"
+#include "gyre/net/stream_context.h"
+#include "gyre/net/write_queue.h"
 
 namespace gyre {
 
-struct IOStreamOptions {
-  // What a read may collect before it is answered. Beyond it the stream closes: ResourceExhausted.
-  size_t max_buffer_size = 100 * 1024 * 1024;
-  // What may wait to be sent. A write that would add to it beyond this fails and closes the stream:
-  // the peer does not read. (A single write is taken whole while nothing waits.)
-  size_t max_write_buffer_size = 64 * 1024 * 1024;
-  // After the peer's end, of which the read callback is told with no bytes, the stream stays open
-  // for writing; close() it. Otherwise it closes once everything was sent.
-  bool allow_half_close = false;
-};
-
 namespace internal {
+template <class T>
 class ReadAwaiter;
+class ReadWaiter;
 class WriteAwaiter;
 struct StreamAccess;
 
-// Who is told how a read ended: a coroutine, or a callback.
-class ReadWaiter {
- public:
-  virtual void read_done(absl::StatusOr<std::string> result) = 0;
-  // The stream's loop is gone: nobody is told.
-  virtual void read_dropped() = 0;
-
- protected:
-  ~ReadWaiter() = default;
-};
+// Those who take an answer, and those who say where it ends.
+template <class F, class T>
+concept ReadCallbackFor = std::is_invocable_v<F&, absl::StatusOr<T>>;
+template <class F>
+concept ReadPredicate = std::is_invocable_r_v<std::optional<size_t>, F&, std::string_view>;
 }  // namespace internal
 
 // A connected, non-blocking stream socket on a loop: Tornado's IOStream. Loop thread only; it lives
 // and dies on its loop. While it is open the loop keeps it alive, so that it may be dropped by all
 // others.
 //
-//     open --close(), an error-----------------------------------------------> closed
+//     open --close(), reset(), an error, a timeout----------------------------> closed
 //       |--the peer ended--> flushing --all sent--------------------------------^
 //       +--close_when_flushed()--> flushing --all sent--> lingering --the peer--+
 //                                                                     ended, or 5 s passed
 //
 // Reading is one of two: a read callback, which is handed whatever comes, or one read_* at a time.
-// An error or the peer's end closes the stream, once what it sent before was read.
-class IOStream final : public std::enable_shared_from_this<IOStream>,
-                       private internal::EventHandler {
+// An error or the peer's end closes the stream, once what it sent before was read. An idle stream
+// holds no buffer; with its callbacks and its idle timeout it is one block of 224 bytes.
+class IOStream final : private internal::EventHandler,
+                       public std::enable_shared_from_this<IOStream> {
+  struct Private {};
+
  public:
   using CloseCallback = absl::AnyInvocable<void(const absl::Status& reason)>;
 
-  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does; the fd is closed
-  // then.
+  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does, InvalidArgument for
+  // options that are none; the fd is closed then.
   static absl::StatusOr<std::shared_ptr<IOStream>> create(IOLoop& loop, UniqueFd fd,
-                                                          IOStreamOptions options = {});
+                                                          const IOStreamOptions& options = {});
 
-  // Connects, and calls done(absl::StatusOr<std::shared_ptr<IOStream>>) in a later iteration.
+  // Connects, and calls done(absl::StatusOr<std::shared_ptr<IOStream>>) in a later iteration. The
+  // error is the kernel's and names the address; DeadlineExceeded after connect_timeout.
   using ConnectCallback = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<IOStream>>)>;
   static void connect(IOLoop& loop, const SocketAddress& address, ConnectCallback done,
-                      IOStreamOptions options = {});
+                      const IOStreamOptions& options = {});
 
+  IOStream(Private, internal::StreamContextRef context, UniqueFd fd);
   ~IOStream();
   IOStream(const IOStream&) = delete;
   IOStream& operator=(const IOStream&) = delete;
@@ -109,40 +104,83 @@ class IOStream final : public std::enable_shared_from_this<IOStream>,
 
   // ---- Reading, one request at a time
   //
-  // Each is awaited in a coroutine, or given a callback(absl::StatusOr<std::string>), which runs in
-  // a later event. The peer's end, or an error: the reason. A second read while one is pending:
-  // FailedPrecondition, the first goes on.
+  // Each is awaited in a coroutine (co_await gives an absl::StatusOr), or given a
+  // callback(absl::StatusOr), which runs in a later event. What was received before is the first to
+  // answer, also after the stream has closed. Errors of all of them:
+  //   InvalidArgument     an operand that nothing can answer; the message names it
+  //   FailedPrecondition  another read is pending, or there is a read callback; it goes on
+  //   OutOfRange          the peer has ended the stream before the answer was there
+  //   ResourceExhausted   the answer has not come within max_bytes or max_buffer_size
+  //   DeadlineExceeded    it has not come within read_timeout
+  //   else                why the stream was closed: Cancelled for a close() without a reason
+  // After ResourceExhausted and DeadlineExceeded the stream is closed.
 
-  // `count` bytes; `partial`: at least one, at most `count`.
-  internal::ReadAwaiter read_bytes(size_t count, bool partial = false);
-  template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+  // `count` bytes, at most max_buffer_size; `partial`: at least one, at most `count`. Zero bytes
+  // are there at once.
+  internal::ReadAwaiter<std::string> read_bytes(size_t count, bool partial = false);
+  template <internal::ReadCallbackFor<std::string> F>
   void read_bytes(size_t count, F callback, bool partial = false);
-  // Up to and with the delimiter. If it does not come within max_bytes the stream closes:
-  // ResourceExhausted.
-  internal::ReadAwaiter read_until(std::string_view delimiter, size_t max_bytes = kNoLimit);
-  template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+
+  // Fills `buffer`, whatever its size; `partial`: with at least one byte. Gives how many (size_t).
+  // What fills a large buffer is received right there. The buffer is the stream's until the answer.
+  internal::ReadAwaiter<size_t> read_into(std::span<char> buffer, bool partial = false);
+  template <internal::ReadCallbackFor<size_t> F>
+  void read_into(std::span<char> buffer, F callback, bool partial = false);
+
+  // Up to and with the delimiter, which has at least one byte.
+  internal::ReadAwaiter<std::string> read_until(std::string_view delimiter,
+                                                size_t max_bytes = kNoLimit);
+  template <internal::ReadCallbackFor<std::string> F>
   void read_until(std::string_view delimiter, F callback, size_t max_bytes = kNoLimit);
-  // All that comes until the peer ends.
-  internal::ReadAwaiter read_until_close();
-  template <class F>
-  requires std::is_invocable_v<F&, absl::StatusOr<std::string>>
+
+  // As much as `predicate` says: it is called with all that is there each time that more came, and
+  // gives std::optional<size_t>, the length of the answer, or nothing as long as more is needed. It
+  // is called inside of the read, too, and must not use the stream.
+  template <internal::ReadPredicate P>
+  internal::ReadAwaiter<std::string> read_until(P predicate, size_t max_bytes = kNoLimit);
+  template <internal::ReadPredicate P, internal::ReadCallbackFor<std::string> F>
+  void read_until(P predicate, F callback, size_t max_bytes = kNoLimit);
+
+  // All that comes until the peer ends, at most max_buffer_size.
+  internal::ReadAwaiter<std::string> read_until_close();
+  template <internal::ReadCallbackFor<std::string> F>
   void read_until_close(F callback);
 
   // ---- Writing
+  //
+  // What is written goes to the kernel at once, if nothing waits; what it does not take waits and
+  // is sent as it does. In a read callback of this stream what is written is sent together, after
+  // the callback. The order is that of the calls. The result may be awaited, for an absl::Status:
+  // OK once these bytes are in the kernel, else
+  //   ResourceExhausted   max_write_buffer_size; see WriteOverflow
+  //   FailedPrecondition  after shutdown_write() or close_when_flushed()
+  //   DeadlineExceeded    the kernel took nothing for write_timeout
+  //   else                why the stream was closed
+  // or dropped: accepted() says whether the bytes were taken.
 
-  // Sends `bytes`, what the kernel does not take at once is copied and sent as it takes it. In a
-  // read callback of this stream what is written is sent together, after the callback. The order is
-  // that of the calls. The result may be awaited: OK once these bytes are in the kernel, else why
-  // not.
+  // What has to wait is copied.
   internal::WriteAwaiter write(std::string_view bytes);
-  // What waits to be sent.
-  size_t write_buffer_size() const { return output_.size(); }
+  // Several pieces as if they were one, in one system call and without a copy of what it takes.
+  internal::WriteAwaiter write(std::span<const std::string_view> pieces);
+  // Bytes that go to many streams: what has to wait is shared, not copied. InvalidArgument for
+  // nullptr.
+  internal::WriteAwaiter write(SharedBytes bytes);
+  // `length` bytes of a regular file from `offset` on, which do not pass through the process.
+  // InvalidArgument for what is no such file, OutOfRange beyond its end. A file that is cut short
+  // meanwhile closes the stream: DataLoss. What is not in the page cache is read on the loop's
+  // thread.
+  internal::WriteAwaiter sendfile(SharedFile file, uint64_t offset = 0,
+                                  uint64_t length = kToTheEnd);
+  internal::WriteAwaiter sendfile(UniqueFd file, uint64_t offset = 0, uint64_t length = kToTheEnd);
+
+  // What waits to be sent, but for files.
+  size_t write_buffer_size() const;
   // Called each time that everything was sent after some had to wait.
-  void set_drain_callback(absl::AnyInvocable<void()> callback) {
-    drain_callback_ = std::move(callback);
-  }
+  void set_drain_callback(absl::AnyInvocable<void()> callback);
+  // Calls callback(true) in a later iteration once more than `high` bytes wait, and callback(false)
+  // once no more than `low` do; by turns. InvalidArgument unless low < high. A null callback: none.
+  absl::Status set_watermarks(size_t low, size_t high,
+                              absl::AnyInvocable<void(bool above)> callback);
 
   // ---- Ending
 
@@ -152,111 +190,151 @@ class IOStream final : public std::enable_shared_from_this<IOStream>,
   // Closes the fd at once: what the kernel did not take is dropped, a pending read fails with the
   // reason (Cancelled if it is OK). Idempotent.
   void close(absl::Status reason = absl::OkStatus());
+  // The same, and the peer gets a reset instead of an end, ahead of what the kernel has still to
+  // send (TCP; another socket is just closed).
+  void reset(absl::Status reason = absl::OkStatus());
   // Reads no more, and closes once everything was sent and the peer has had the time to receive it.
   void close_when_flushed();
+  // Half-close: the peer sees an end once everything was sent; reading goes on. Once the peer has
+  // ended, too, the stream closes. Idempotent.
+  void shutdown_write();
   bool closed() const { return !fd_; }
+
+  // ---- Settings
 
   // TCP_NODELAY; nothing where the socket has no such option.
   void set_nodelay(bool enabled);
+  // As in IOStreamOptions, for this stream; the time counts from now. Zero: none.
+  void set_idle_timeout(std::chrono::nanoseconds timeout);
+  void set_read_timeout(std::chrono::nanoseconds timeout);
+  void set_write_timeout(std::chrono::nanoseconds timeout);
 
-  IOLoop& loop() const { return loop_; }
+  IOLoop& loop() const { return context_->loop; }
   int fileno() const { return fd_.get(); }
   uint64_t bytes_received() const { return bytes_received_; }
-  uint64_t bytes_sent() const { return bytes_sent_; }
+  uint64_t bytes_sent() const;
   // Asked of the kernel at each call.
   absl::StatusOr<SocketAddress> local_address() const;
   absl::StatusOr<SocketAddress> peer_address() const;
 
   static constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
+  static constexpr uint64_t kToTheEnd = std::numeric_limits<uint64_t>::max();
 
  private:
+  template <class T>
   friend class internal::ReadAwaiter;
   friend class internal::WriteAwaiter;
   friend struct internal::StreamAccess;
   friend class internal::LoopConnections;
   class Connecting;
+  class Delivery;
+  class Deadline;
+  struct Extra;
 
   using ReadCallback = absl::AnyInvocable<size_t(std::string_view)>;
 
-  IOStream(IOLoop& loop, UniqueFd fd, const IOStreamOptions& options);
   absl::Status attach();
-
   void handle_events(int fd, uint32_t events) override;
   void released() override;
   void close_fd(int fd) override;
-
-  class Delivery;
+  void expired() override;
+  Extra& extra();
 
   absl::Status start_reading(ReadCallback callback);
-  // The answer, if there is one already; else the waiter is told later.
-  std::optional<absl::StatusOr<std::string>> request(internal::ReadRequest request,
-                                                     internal::ReadWaiter& waiter);
+  // True: the waiter was given the answer; else it is told later.
+  bool request(internal::ReadWaiter& waiter);
   void cancel_request(const internal::ReadWaiter& waiter);
+  bool answer_from_input(internal::ReadWaiter& waiter);
 
+  bool has_input() const;
+  bool has_request() const;
   bool wants_input() const;
   void read_input();
   bool receive_once();
-  void deliver(std::string_view bytes);
+  std::span<char> receive_space() const;
   void deliver_to_callback(std::string_view bytes);
-  void answer_request();
-  void finish_request(absl::StatusOr<std::string> result);
+  void deliver_to_request(std::string_view bytes);
+  bool answer_request(std::string_view bytes, bool buffered);
+  void check_limits();
+  void wake_reader();
+  void fail_request(absl::Status reason);
   void input_ended();
   void notice_end_while_idle();
   void read_later();
   void go_on_reading();
   void discard_input();
 
-  bool submit(std::string_view bytes);
-  void send_or_queue(std::string_view bytes);
-  void flush_output();
+  absl::Status submit(std::string_view bytes);
+  absl::Status submit(std::span<const std::string_view> pieces);
+  absl::Status submit(SharedBytes bytes);
+  absl::Status submit(SharedFile file, uint64_t offset, uint64_t length);
+  absl::Status check_writable(size_t added);
+  bool cork(std::string_view bytes);
+  bool cork_copy(std::string_view bytes);
   void uncork();
+  void send_corked();
+  void send_now(std::string_view bytes);
+  void send_now(std::span<const std::string_view> pieces, const SharedBytes* shared,
+                bool full = false);
+  internal::IoResult send_pieces(std::span<const std::string_view> pieces);
+  void queue_rest(std::span<const std::string_view> pieces, size_t sent, const SharedBytes* shared);
+  bool has_output() const;
+  void output_waits();
+  void pump_output();
+  bool send_front(uint64_t limit);
+  bool send_failed(int error, const char* call, uint64_t dropped);
+  void flush_later();
+  void flush_output();
   void output_drained();
-  void finish_flushing();
+  void finish_output();
   void resume_writers();
+  void check_high_watermark();
+  void check_low_watermark();
+  void tell_watermark();
 
+  void start_read_deadline();
+  void start_write_deadline();
+  void touch() {
+    if (armed()) context_->wheel().touch(*this);
+  }
   void update_interest();
+  void change_interest();
+  void finish_flushing();
   void finish_close(absl::Status reason);
+  void tell_waiters();
   void report_closed_later(CloseCallback callback);
   absl::Status closed_status() const;
 
-  IOLoop& loop_;
+  // With the base classes 192 bytes, what an event needs first. Whatever an idle connection does
+  // not have is in Extra.
+  internal::StreamContextRef context_;
   UniqueFd fd_;
-  const bool edge_triggered_;
-  const bool allow_half_close_;
-  bool input_ready_ = false;   // there may be more to read, and no event will say so again
-  bool end_reported_ = false;  // edge: a short read is not the last
-  bool input_ended_ = false;
-  bool paused_ = false;
-  bool flushing_ = false;    // closes once the output is empty
-  bool lingering_ = false;   // has sent everything, and waits for the peer's end
-  bool delivering_ = false;  // a reader of this stream is on the stack: writes are corked
-  bool read_scheduled_ = false;
-  bool output_waited_ = false;  // since the output was empty last
-  uint32_t interest_ = 0;       // level: what is registered
-  const size_t max_buffer_size_;
-  const size_t max_write_buffer_size_;
-  uint64_t bytes_received_ = 0;
-  uint64_t bytes_sent_ = 0;
-  uint64_t bytes_submitted_ = 0;
-
-  internal::ByteBuffer input_;   // received and not taken
-  internal::ByteBuffer output_;  // submitted and not sent
-  size_t corked_ = 0;            // bytes in the loop's send buffer
-
+  bool input_ready_ : 1 = false;   // there may be more to read, and no event will say so again
+  bool fresh_ : 1 = true;          // nobody has tried to read yet
+  bool end_reported_ : 1 = false;  // edge: a short read is not the last
+  bool input_ended_ : 1 = false;
+  bool paused_ : 1 = false;
+  bool read_scheduled_ : 1 = false;
+  bool delivering_ : 1 = false;     // a reader of this stream is on the stack: writes are corked
+  bool write_ended_ : 1 = false;    // no more is accepted
+  bool flushing_ : 1 = false;       // closes once the output is empty
+  bool shut_down_ : 1 = false;      // the peer was told that no more is sent
+  bool lingering_ : 1 = false;      // has sent everything, and waits for the peer's end
+  bool output_waited_ : 1 = false;  // since the output was empty last
+  bool flush_scheduled_ : 1 = false;
+  bool reads_registered_ : 1 = true;
+  bool writes_registered_ : 1 = false;
   ReadCallback read_callback_;
-  ReadCallback next_read_callback_;  // set while the other one runs
-  std::optional<internal::ReadRequest> request_;
-  internal::ReadWaiter* waiter_ = nullptr;
-  internal::WriteAwaiter* writers_ = nullptr;  // in order of submission
-  CloseCallback close_callback_;
-  absl::AnyInvocable<void()> drain_callback_;
-  absl::Status close_reason_;
+  std::unique_ptr<Extra> extra_;
+  uint64_t bytes_received_ = 0;
+  uint64_t bytes_submitted_ = 0;  // sent, corked or queued
 
-  std::shared_ptr<IOStream> self_;  // while the loop has it registered
   // The server's books, while it is open.
-  std::shared_ptr<internal::LoopConnections> connections_;
+  internal::LoopConnections* connections_ = nullptr;
+  CloseCallback close_callback_;
   IOStream* previous_ = nullptr;
   IOStream* next_ = nullptr;
+  std::shared_ptr<IOStream> self_;  // while the loop has it registered
 };
 
 }  // namespace gyre

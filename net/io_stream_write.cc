@@ -1,7 +1,11 @@
 // How a stream writes: at once if it can, else as the kernel takes it.
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/errno_status.h"
@@ -9,6 +13,7 @@
 #include "gyre/net/io_stream.h"
 #include "gyre/net/socket_ops.h"
 #include "gyre/net/stream_delivery.h"
+#include "gyre/net/stream_extra.h"
 
 namespace gyre {
 namespace {
@@ -19,124 +24,401 @@ using internal::LoopAccess;
 // From here on a write in a read callback is sent as it is: copying would cost more than it saves.
 constexpr size_t kMaxCorkedWrite = 16 * 1024;
 
+// One stream sends no more than this in one go, so that a fast reader does not own the loop.
+constexpr uint64_t kMaxBytesPerFlush = 1024 * 1024;
+
 // How long to wait before sending again when the kernel is out of buffers: no event tells.
 constexpr std::chrono::milliseconds kNoBufferDelay(10);
 
+size_t total_size(std::span<const std::string_view> pieces) {
+  size_t total = 0;
+  for (const std::string_view piece : pieces) total += piece.size();
+  return total;
+}
+
+bool is_inside(std::string_view bytes, std::span<const char> buffer) {
+  return bytes.data() >= buffer.data() && bytes.data() < buffer.data() + buffer.size();
+}
+
 }  // namespace
 
-bool IOStream::submit(std::string_view bytes) {
-  LoopAccess::assert_here(loop_, "IOStream::write");
-  if (closed() || flushing_) return false;
-  if (output_.size() + bytes.size() > max_write_buffer_size_ && !output_.empty()) {
-    finish_close(absl::ResourceExhaustedError(absl::StrFormat(
-        "more than max_write_buffer_size, %d bytes, wait to be sent", max_write_buffer_size_)));
-    return false;
+size_t IOStream::write_buffer_size() const {
+  return extra_ != nullptr ? extra_->output.memory() : 0;
+}
+
+uint64_t IOStream::bytes_sent() const {
+  const uint64_t queued = extra_ != nullptr ? extra_->output.total() : 0;
+  const uint64_t corked = delivering_ ? context_->corked.size() : 0;
+  return bytes_submitted_ - queued - corked;
+}
+
+// ---- Taking
+
+absl::Status IOStream::submit(std::string_view bytes) {
+  LoopAccess::assert_here(loop(), "IOStream::write");
+  if (closed() || write_ended_ || has_output()) [[unlikely]] {
+    if (absl::Status status = check_writable(bytes.size()); !status.ok()) return status;
   }
   bytes_submitted_ += bytes.size();
-  if (delivering_ && output_.empty() && bytes.size() < kMaxCorkedWrite) {
-    const std::span<char> cork = LoopAccess::send_buffer(loop_);
-    if (corked_ + bytes.size() > cork.size()) uncork();
-    if (output_.empty()) {
-      std::copy(bytes.begin(), bytes.end(), cork.begin() + corked_);
-      corked_ += bytes.size();
-      return true;
-    }
+  if (delivering_) [[likely]] {
+    if (cork(bytes)) return absl::OkStatus();
+    uncork();
+  }
+  send_now(bytes);
+  return closed() ? closed_status() : absl::OkStatus();
+}
+
+absl::Status IOStream::submit(std::span<const std::string_view> pieces) {
+  LoopAccess::assert_here(loop(), "IOStream::write");
+  const size_t size = total_size(pieces);
+  if (absl::Status status = check_writable(size); !status.ok()) return status;
+  bytes_submitted_ += size;
+  if (delivering_ && size < kMaxCorkedWrite) {
+    bool corked = true;
+    for (const std::string_view piece : pieces) corked = corked && cork(piece);
+    if (corked) return absl::OkStatus();
   }
   uncork();
-  send_or_queue(bytes);
-  return !closed();
+  send_now(pieces, nullptr);
+  return closed() ? closed_status() : absl::OkStatus();
+}
+
+absl::Status IOStream::submit(SharedBytes bytes) {
+  LoopAccess::assert_here(loop(), "IOStream::write");
+  if (bytes == nullptr) return absl::InvalidArgumentError("write: the shared bytes are null");
+  if (absl::Status status = check_writable(bytes->size()); !status.ok()) return status;
+  bytes_submitted_ += bytes->size();
+  if (delivering_ && cork(*bytes)) return absl::OkStatus();
+  uncork();
+  const std::string_view view = *bytes;
+  send_now({&view, 1}, &bytes);
+  return closed() ? closed_status() : absl::OkStatus();
+}
+
+absl::Status IOStream::submit(SharedFile file, uint64_t offset, uint64_t length) {
+  LoopAccess::assert_here(loop(), "IOStream::sendfile");
+  if (file == nullptr) return absl::InvalidArgumentError("sendfile: the file is null");
+  struct stat status;
+  if (::fstat(file->get(), &status) != 0) {
+    return internal::errno_status(errno, absl::StrFormat("sendfile of fd %d", file->get()));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sendfile: fd %d is not a regular file", file->get()));
+  }
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (offset > size || (length != kToTheEnd && length > size - offset)) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("sendfile: %d bytes from %d on of a file of %d", length, offset, size));
+  }
+  if (absl::Status writable = check_writable(0); !writable.ok()) return writable;
+  uncork();
+  if (closed()) return closed_status();
+  length = std::min(length, size - offset);
+  bytes_submitted_ += length;
+  const bool waits = has_output();
+  extra().output.append(internal::WriteQueue::File{std::move(file), offset, length});
+  if (!waits) pump_output();
+  return closed() ? closed_status() : absl::OkStatus();
+}
+
+// Why nothing more is taken, or OK.
+absl::Status IOStream::check_writable(size_t added) {
+  if (closed()) return closed_status();
+  if (write_ended_) {
+    return absl::FailedPreconditionError("write to a stream that is closing, or shut down");
+  }
+  const IOStreamOptions& options = context_->options;
+  if (!has_output() || extra_->output.memory() + added <= options.max_write_buffer_size) {
+    return absl::OkStatus();
+  }
+  absl::Status status = absl::ResourceExhaustedError(absl::StrFormat(
+      "more than max_write_buffer_size, %d bytes, wait to be sent", options.max_write_buffer_size));
+  if (options.on_write_overflow == WriteOverflow::kClose) finish_close(status);
+  return status;
+}
+
+// ---- Corking
+
+// False: to be sent by itself, after what is corked.
+inline bool IOStream::cork(std::string_view bytes) {
+  if (has_output() || closed()) return false;
+  internal::StreamContext& context = *context_;
+  // What is sent back as it came need not be copied, unless more follows: nothing is received
+  // before the callback returns.
+  if (context.corked.empty() && is_inside(bytes, context.receive_buffer)) {
+    context.corked = bytes;
+    return true;
+  }
+  return cork_copy(bytes);
+}
+
+bool IOStream::cork_copy(std::string_view bytes) {
+  if (bytes.size() >= kMaxCorkedWrite) return false;
+  internal::StreamContext& context = *context_;
+  char* const cork = context.cork_buffer.data();
+  if (context.corked.size() + bytes.size() > context.cork_buffer.size()) {
+    bytes_submitted_ -= bytes.size();  // not yet: what is corked is the last
+    send_corked();
+    bytes_submitted_ += bytes.size();
+    if (has_output() || closed()) return false;
+  } else if (!context.corked.empty() && context.corked.data() != cork) {
+    std::memcpy(cork, context.corked.data(), context.corked.size());
+  }
+  if (!bytes.empty()) std::memcpy(cork + context.corked.size(), bytes.data(), bytes.size());
+  context.corked = {cork, context.corked.size() + bytes.size()};
+  return true;
 }
 
 void IOStream::uncork() {
-  if (corked_ == 0 || closed()) return;
-  const std::span<char> cork = LoopAccess::send_buffer(loop_);
-  send_or_queue({cork.data(), std::exchange(corked_, 0)});
+  if (delivering_ && !context_->corked.empty()) send_corked();
 }
 
-void IOStream::send_or_queue(std::string_view bytes) {
-  if (closed() || bytes.empty()) return;
-  if (output_.empty()) {
+void IOStream::send_corked() { send_now(std::exchange(context_->corked, {})); }
+
+// ---- Sending
+
+void IOStream::send_now(std::string_view bytes) {
+  if (!has_output() && !closed() && !bytes.empty()) [[likely]] {
     const IoResult result = internal::send(fd_.get(), bytes);
-    if (result.ok()) {
-      bytes_sent_ += result.count;
-      bytes.remove_prefix(result.count);
-    } else if (result.error == ENOBUFS || result.error == ENOMEM) {
-      loop_.call_later(kNoBufferDelay, [self = shared_from_this()] { self->flush_output(); });
-    } else if (!result.would_block()) {
-      return finish_close(internal::errno_status(result.error, "send"));
-    }
-    if (bytes.empty()) return;
+    if (static_cast<size_t>(result.count) == bytes.size()) [[likely]]
+      return touch();
+    if (!result.ok() && !send_failed(result.error, "send", bytes.size())) return;
+    bytes.remove_prefix(result.count);
   }
-  output_.append(bytes);
+  send_now({&bytes, 1}, nullptr, /*full=*/true);
+}
+
+// Sends pieces that were submitted, or queues them. If there is just one it may be shared.
+void IOStream::send_now(std::span<const std::string_view> pieces, const SharedBytes* shared,
+                        bool full) {
+  if (closed()) return;
+  size_t sent = 0;
+  if (!full && !has_output()) {
+    const IoResult result = send_pieces(pieces);
+    if (!result.ok() && !send_failed(result.error, "send", total_size(pieces))) return;
+    sent = result.count;
+    if (sent > 0) touch();
+  }
+  queue_rest(pieces, sent, shared);
+}
+
+IoResult IOStream::send_pieces(std::span<const std::string_view> pieces) {
+  if (pieces.size() == 1) [[likely]] {
+    if (pieces[0].empty()) return {};
+    return internal::send(fd_.get(), pieces[0].substr(0, internal::kMaxIoBytes));
+  }
+  std::array<iovec, internal::kMaxGather> places;
+  size_t count = 0;
+  for (const std::string_view piece : pieces.first(std::min(pieces.size(), places.size()))) {
+    if (!piece.empty()) places[count++] = {const_cast<char*>(piece.data()), piece.size()};
+  }
+  if (count == 0) return {};
+  return internal::send_gather(fd_.get(), std::span(places).first(count));
+}
+
+void IOStream::queue_rest(std::span<const std::string_view> pieces, size_t sent,
+                          const SharedBytes* shared) {
+  for (std::string_view piece : pieces) {
+    const size_t part = std::min(sent, piece.size());
+    sent -= part;
+    if (part == piece.size()) continue;
+    if (shared != nullptr) {
+      extra().output.append(*shared, part);
+    } else {
+      extra().output.append(piece.substr(part));
+    }
+  }
+  if (has_output()) output_waits();
+}
+
+void IOStream::output_waits() {
+  if (!output_waited_) start_write_deadline();
   output_waited_ = true;
   update_interest();
+  if (!closed() && extra_->watermarks != nullptr) check_high_watermark();
+}
+
+// True: the kernel takes no more for now. False: the stream is closed, and `dropped` bytes that
+// were submitted and are in no queue are lost.
+bool IOStream::send_failed(int error, const char* call, uint64_t dropped) {
+  if (error == EAGAIN || error == EWOULDBLOCK) return true;
+  if (error == ENOBUFS || error == ENOMEM) {
+    loop().call_later(kNoBufferDelay, [self = shared_from_this()] {
+      if (!self->closed()) self->flush_output();
+    });
+    return true;
+  }
+  bytes_submitted_ -= dropped;
+  finish_close(internal::errno_status(error, call));
+  return false;
+}
+
+// Sends what waits, as far as the kernel takes it. Calls nobody.
+void IOStream::pump_output() {
+  uint64_t left = kMaxBytesPerFlush;
+  while (has_output()) {
+    const uint64_t before = extra_->output.total();
+    if (left == 0) {
+      flush_later();
+      break;
+    }
+    const bool goes_on = send_front(left);
+    if (closed()) return;
+    left -= std::min(left, before - extra_->output.total());
+    if (!goes_on) break;
+  }
+  if (has_output()) output_waits();
+}
+
+// False: the kernel takes no more for now.
+bool IOStream::send_front(uint64_t limit) {
+  internal::WriteQueue& output = extra_->output;
+  const internal::WriteQueue::File* file = output.front_file();
+  IoResult result;
+  size_t tried = 0;
+  if (file != nullptr) {
+    tried = std::min(file->length, limit);
+    result = internal::send_file(fd_.get(), file->file->get(), file->offset, tried);
+    if (result.ok() && result.count == 0) {
+      finish_close(absl::DataLossError("sendfile: the file was cut short while it was sent"));
+      return false;
+    }
+  } else {
+    std::array<iovec, internal::kMaxGather> places;
+    const size_t count = output.gather(places);
+    for (size_t i = 0; i < count; ++i) tried += places[i].iov_len;
+    result = count == 1 ? internal::send(fd_.get(), {static_cast<const char*>(places[0].iov_base),
+                                                     std::min(tried, internal::kMaxIoBytes)})
+                        : internal::send_gather(fd_.get(), std::span(places).first(count));
+  }
+  if (!result.ok()) {
+    send_failed(result.error, file != nullptr ? "sendfile" : "send", 0);
+    return false;
+  }
+  output.consume(result.count);
+  touch();
+  if (extra_->write_deadline != nullptr) extra_->write_deadline->touch();
+  // Less of the bytes: the socket's buffer is full, and an event follows. Less of a file may have
+  // other reasons.
+  return file != nullptr ||
+         static_cast<size_t>(result.count) == std::min(tried, internal::kMaxIoBytes);
+}
+
+void IOStream::flush_later() {
+  if (flush_scheduled_) return;
+  flush_scheduled_ = true;
+  loop().add_callback([self = shared_from_this()] {
+    self->flush_scheduled_ = false;
+    if (!self->closed() && self->has_output()) self->flush_output();
+  });
 }
 
 void IOStream::flush_output() {
-  while (!closed() && !output_.empty()) {
-    const IoResult result = internal::send(fd_.get(), output_.view());
-    if (result.ok()) {
-      bytes_sent_ += result.count;
-      const bool all = static_cast<size_t>(result.count) == output_.size();
-      output_.consume(result.count);
-      if (!all) break;  // the socket's buffer is full: an event follows
-    } else if (result.error == ENOBUFS || result.error == ENOMEM) {
-      loop_.call_later(kNoBufferDelay, [self = shared_from_this()] { self->flush_output(); });
-      break;
-    } else if (result.would_block()) {
-      break;
-    } else {
-      return finish_close(internal::errno_status(result.error, "send"));
-    }
-  }
+  pump_output();
   if (closed()) return;
-  const std::shared_ptr<IOStream> keep = shared_from_this();
   resume_writers();
-  if (!closed() && output_.empty()) output_drained();
+  if (!closed() && extra_->watermarks != nullptr) check_low_watermark();
+  if (!closed() && !has_output()) output_drained();
 }
 
 void IOStream::output_drained() {
+  if (extra_->write_deadline != nullptr) extra_->write_deadline->stop();
   update_interest();
-  if (std::exchange(output_waited_, false) && drain_callback_) {
+  const bool waited = output_waited_;
+  output_waited_ = false;
+  if (waited && extra_->drain_callback) {
     // Moved out while it runs: it may set another.
-    absl::AnyInvocable<void()> callback = std::exchange(drain_callback_, nullptr);
+    absl::AnyInvocable<void()> callback = std::exchange(extra_->drain_callback, nullptr);
     Delivery delivery(*this);
     callback();
     delivery.finish();
-    if (!drain_callback_) drain_callback_ = std::move(callback);
+    if (!extra_->drain_callback && !closed()) extra_->drain_callback = std::move(callback);
   }
-  if (flushing_ && output_.empty()) finish_flushing();
+  if (write_ended_) finish_output();
 }
 
 void IOStream::resume_writers() {
-  while (writers_ != nullptr && writers_->sent()) writers_->resume();
+  while (extra_->first_writer != nullptr && extra_->first_writer->sent()) {
+    extra_->first_writer->wake();
+  }
+}
+
+// ---- Back-pressure
+
+void IOStream::set_drain_callback(absl::AnyInvocable<void()> callback) {
+  if (closed() || (extra_ == nullptr && !callback)) return;
+  extra().drain_callback = std::move(callback);
+}
+
+absl::Status IOStream::set_watermarks(size_t low, size_t high,
+                                      absl::AnyInvocable<void(bool above)> callback) {
+  LoopAccess::assert_here(loop(), "IOStream::set_watermarks");
+  if (low >= high) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("set_watermarks: low is %d, and not less than high, %d", low, high));
+  }
+  if (closed()) return closed_status();
+  extra().watermarks = nullptr;
+  if (!callback) return absl::OkStatus();
+  extra_->watermarks = std::make_shared<Extra::Watermarks>(
+      Extra::Watermarks{.low = low, .high = high, .callback = std::move(callback)});
+  check_high_watermark();
+  return absl::OkStatus();
+}
+
+void IOStream::check_high_watermark() {
+  Extra::Watermarks& marks = *extra_->watermarks;
+  if (marks.above || extra_->output.memory() <= marks.high) return;
+  marks.above = true;
+  // Later: the writer is in the middle of something. By then it may be over.
+  loop().add_callback([self = shared_from_this()] {
+    if (!self->closed() && self->extra_->watermarks != nullptr) self->tell_watermark();
+  });
+}
+
+void IOStream::check_low_watermark() {
+  Extra::Watermarks& marks = *extra_->watermarks;
+  if (!marks.above || extra_->output.memory() > marks.low) return;
+  marks.above = false;
+  tell_watermark();
+}
+
+void IOStream::tell_watermark() {
+  const std::shared_ptr<Extra::Watermarks> marks = extra_->watermarks;
+  if (marks->told == marks->above) return;
+  marks->told = marks->above;
+  Delivery delivery(*this);
+  marks->callback(marks->above);
+  delivery.finish();
 }
 
 namespace internal {
 
 bool WriteAwaiter::await_ready() {
+  if (!refused_.ok()) return true;
   // Who waits for these bytes does not wait for those that may follow.
   stream_->uncork();
-  return !accepted_ || stream_->closed() || sent();
+  return stream_->closed() || sent();
 }
 
 absl::Status WriteAwaiter::await_resume() {
-  if (accepted_ && sent()) return absl::OkStatus();
-  if (stream_->closed()) return stream_->closed_status();
-  return absl::FailedPreconditionError("write to a stream that is closing");
+  if (!refused_.ok()) return std::move(refused_);
+  return sent() ? absl::OkStatus() : stream_->closed_status();
 }
 
 void WriteAwaiter::link() {
-  WriteAwaiter** place = &stream_->writers_;
-  while (*place != nullptr) place = &(*place)->next_;
-  *place = this;
+  IOStream::Extra& extra = stream_->extra();
+  previous_ = extra.last_writer;
+  (previous_ != nullptr ? previous_->next_ : extra.first_writer) = this;
+  extra.last_writer = this;
 }
 
 void WriteAwaiter::unlink() {
-  WriteAwaiter** place = &stream_->writers_;
-  while (*place != nullptr && *place != this) place = &(*place)->next_;
-  if (*place == this) *place = next_;
-  next_ = nullptr;
+  IOStream::Extra& extra = *stream_->extra_;
+  (previous_ != nullptr ? previous_->next_ : extra.first_writer) = next_;
+  (next_ != nullptr ? next_->previous_ : extra.last_writer) = previous_;
+  previous_ = next_ = nullptr;
 }
 
 }  // namespace internal

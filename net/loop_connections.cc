@@ -7,7 +7,8 @@
 namespace gyre::internal {
 
 void LoopConnections::add(IOStream& stream) {
-  stream.connections_ = shared_from_this();
+  if (first_ == nullptr) self_ = shared_from_this();
+  stream.connections_ = this;
   stream.previous_ = nullptr;
   stream.next_ = first_;
   if (first_ != nullptr) first_->previous_ = &stream;
@@ -16,10 +17,12 @@ void LoopConnections::add(IOStream& stream) {
 }
 
 void LoopConnections::remove(IOStream& stream) {
+  std::shared_ptr<LoopConnections> keep;
   (stream.previous_ != nullptr ? stream.previous_->next_ : first_) = stream.next_;
   if (stream.next_ != nullptr) stream.next_->previous_ = stream.previous_;
   stream.previous_ = stream.next_ = nullptr;
   if (!proxy_headers_.empty()) proxy_headers_.erase(&stream);
+  if (first_ == nullptr) keep = std::move(self_);
   bytes_received_.fetch_add(stream.bytes_received(), std::memory_order_relaxed);
   bytes_sent_.fetch_add(stream.bytes_sent(), std::memory_order_relaxed);
   // Release: who sees the count sees the bytes.

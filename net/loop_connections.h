@@ -66,6 +66,7 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   IOStream* first_ = nullptr;
   absl::flat_hash_set<PendingConnection*> pending_;
   absl::flat_hash_map<const IOStream*, ProxyHeader> proxy_headers_;
+  std::shared_ptr<LoopConnections> self_;  // while there are streams in the list
   alignas(64) std::atomic<uint64_t> open_{0};
   alignas(64) std::atomic<uint64_t> accepted_{0};
   std::atomic<uint64_t> bytes_received_{0};

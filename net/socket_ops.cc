@@ -3,21 +3,22 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#if defined(__linux__)
+#include <signal.h>
+#include <sys/sendfile.h>
+#endif
 
 #include "gyre/loop/errno_status.h"
 
 namespace gyre::internal {
 namespace {
 
-#if defined(MSG_NOSIGNAL)
-constexpr int kSendFlags = MSG_NOSIGNAL;
-#else
-constexpr int kSendFlags = 0;  // SO_NOSIGPIPE is set on each socket instead
-#endif
-
 template <class Call>
-IoResult retry(Call&& call) {
+IoResult retry_interrupted(Call&& call) {
   for (;;) {
     const auto n = call();
     if (n >= 0) [[likely]]
@@ -36,6 +37,37 @@ bool prepare(int fd) {
 }
 #endif
 
+#if defined(__linux__)
+// Keeps the SIGPIPE of a call that has no flag against it (sendfile) from this thread: it is
+// blocked meanwhile and, where the call raised it, taken away again.
+class SigpipeBlock {
+ public:
+  SigpipeBlock() {
+    ::sigemptyset(&sigpipe_);
+    ::sigaddset(&sigpipe_, SIGPIPE);
+    sigset_t pending;
+    ::sigpending(&pending);
+    was_pending_ = ::sigismember(&pending, SIGPIPE) == 1;
+    ::pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
+  }
+  ~SigpipeBlock() {
+    const int error = errno;
+    if (error == EPIPE && !was_pending_) {
+      const timespec at_once{};
+      while (::sigtimedwait(&sigpipe_, nullptr, &at_once) < 0 && errno == EINTR) {
+      }
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = error;
+  }
+
+ private:
+  sigset_t sigpipe_;
+  sigset_t before_;
+  bool was_pending_;
+};
+#endif
+
 }  // namespace
 
 absl::StatusOr<UniqueFd> new_stream_socket(int family) {
@@ -49,28 +81,49 @@ absl::StatusOr<UniqueFd> new_stream_socket(int family) {
   return fd;
 }
 
-IoResult receive(int fd, char* buffer, size_t size) {
-  return retry([&] { return ::recv(fd, buffer, size, 0); });
+IoResult send_gather(int fd, std::span<iovec> pieces) {
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  return retry_interrupted([&] { return ::sendmsg(fd, &message, kSendFlags); });
 }
 
-IoResult send(int fd, std::string_view data) {
-  return retry([&] { return ::send(fd, data.data(), data.size(), kSendFlags); });
+#if defined(__linux__)
+
+IoResult send_file(int fd, int file, uint64_t offset, size_t size) {
+  const SigpipeBlock block;
+  off_t position = static_cast<off_t>(offset);
+  return retry_interrupted([&] { return ::sendfile(fd, file, &position, size); });
 }
+
+#else
+
+IoResult send_file(int fd, int file, uint64_t offset, size_t size) {
+  char buffer[16 * 1024];
+  const IoResult read = retry_interrupted([&] {
+    return ::pread(file, buffer, std::min(size, sizeof(buffer)), static_cast<off_t>(offset));
+  });
+  if (!read.ok() || read.count == 0) return read;
+  return send(fd, {buffer, static_cast<size_t>(read.count)});
+}
+
+#endif
 
 IoResult peek(int fd) {
   char byte;
-  return retry([&] { return ::recv(fd, &byte, 1, MSG_PEEK); });
+  return retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK); });
 }
 
 IoResult peek(int fd, char* buffer, size_t size) {
-  return retry([&] { return ::recv(fd, buffer, size, MSG_PEEK); });
+  return retry_interrupted([&] { return ::recv(fd, buffer, size, MSG_PEEK); });
 }
 
 IoResult accept(int listener) {
 #if defined(__linux__)
-  return retry([&] { return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+  return retry_interrupted(
+      [&] { return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
 #else
-  IoResult result = retry([&] { return ::accept(listener, nullptr, nullptr); });
+  IoResult result = retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); });
   if (result.ok() && !prepare(static_cast<int>(result.count))) {
     result.error = errno;
     ::close(static_cast<int>(result.count));
@@ -103,6 +156,11 @@ void set_inline_urgent_data(int fd) {
 }
 
 void shut_down_sending(int fd) { ::shutdown(fd, SHUT_WR); }
+
+void reset_when_closed(int fd) {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
 
 bool has_data_in_flight(int fd) {
   int bytes = 0;

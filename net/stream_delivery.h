@@ -6,17 +6,20 @@
 
 namespace gyre {
 
-// While a callback of a stream is on the stack. Sends what it wrote when it is done; if it throws,
-// the stream closes.
+// While a callback of a stream is on the stack; one at a time on a loop. Sends what it wrote when
+// it is done; if it throws, the stream closes.
 class IOStream::Delivery {
  public:
   explicit Delivery(IOStream& stream) : stream_(stream) { stream_.delivering_ = true; }
+  Delivery(const Delivery&) = delete;
+  Delivery& operator=(const Delivery&) = delete;
   ~Delivery() {
     stream_.delivering_ = false;
-    stream_.uncork();
-    if (!finished_)
+    if (!stream_.context_->corked.empty()) stream_.send_corked();
+    if (!finished_) [[unlikely]]
       stream_.close(absl::InternalError("a callback of the stream threw an exception"));
-    if (stream_.flushing_ && stream_.output_.empty()) stream_.finish_flushing();
+    if (stream_.write_ended_) [[unlikely]]
+      stream_.finish_output();
   }
   void finish() { finished_ = true; }
 

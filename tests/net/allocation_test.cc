@@ -1,18 +1,23 @@
 // What a request costs of the heap in steady state, on every backend. Every operator new of this
 // program is counted.
 
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "gyre/loop/task.h"
 #include "gyre/net/io_stream.h"
+#include "gyre/net/loop_connections.h"
 #include "gyre/tests/net/stream_fixture.h"
 #include "gyre/tests/support/sockets.h"
 
@@ -20,9 +25,11 @@ namespace {
 
 // Of the test's own thread, so that what the watchdog does is not counted.
 thread_local uint64_t allocations = 0;
+thread_local uint64_t allocations_of_size[1024];
 
 void* allocate(size_t size, size_t alignment = alignof(std::max_align_t)) {
   ++allocations;
+  if (size < std::size(allocations_of_size)) ++allocations_of_size[size];
   // aligned_alloc(3) wants a multiple of the alignment.
   void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (memory == nullptr) std::abort();
@@ -154,6 +161,55 @@ TEST_P(Allocation, OfALongEchoInACoroutineIsAtMostThreeForARequest) {
       },
       serve(socket_pair()));
   EXPECT_LE(count_allocations(100), 3 * kRequests);
+}
+
+// Into a buffer in its frame.
+TEST_P(Allocation, OfAnEchoInACoroutineThatReadsIntoABufferIsNone) {
+  loop_->spawn_callback(
+      [](std::shared_ptr<IOStream> server) -> Task<void> {
+        std::array<char, 200> buffer;
+        for (;;) {
+          const absl::StatusOr<size_t> count = co_await server->read_into(buffer, /*partial=*/true);
+          if (!count.ok()) co_return;
+          if (!(co_await server->write({buffer.data(), *count})).ok()) co_return;
+        }
+      },
+      serve(socket_pair()));
+  EXPECT_EQ(count_allocations(100), 0u);
+}
+
+// An idle connection with its callbacks and its idle timeout, in the books of a server: with the
+// heap's own word and 24 bytes in the loop's table less than 256 bytes.
+TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf208Bytes) {
+  constexpr uint64_t kConnections = 100;
+  constexpr size_t kBytes = sizeof(IOStream) + 2 * sizeof(void*);  // and its reference counts
+  EXPECT_LE(kBytes, 208u);
+  const auto books = std::make_shared<internal::LoopConnections>(*loop_);
+  std::vector<FdPair> pairs(kConnections + 1);
+  for (FdPair& pair : pairs) pair = socket_pair();
+  std::vector<std::shared_ptr<IOStream>> streams;
+  streams.reserve(pairs.size());
+  IOStreamOptions options;
+  options.idle_timeout = std::chrono::seconds(60);
+  const auto open = [&](FdPair& pair) {
+    streams.push_back(IOStream::create(*loop_, std::move(pair.a), options).value());
+    IOStream* const stream = streams.back().get();
+    books->count_assigned();
+    books->add(*stream);
+    stream->set_close_callback([stream](const absl::Status&) { stream->loop().stop(); });
+    stream->set_read_callback([stream](std::string_view bytes) { stream->write(bytes); })
+        .IgnoreError();
+    run_turns(2);
+  };
+  // The highest fd first, so that the tables have their size.
+  open(pairs.back());
+  const uint64_t blocks_before = allocations_of_size[kBytes];
+  const uint64_t before = allocations;
+  run_turns(2);
+  const uint64_t of_turns = allocations - before;
+  for (size_t i = 0; i < kConnections; ++i) open(pairs[i]);
+  EXPECT_EQ(allocations_of_size[kBytes] - blocks_before, kConnections);
+  EXPECT_LE(allocations - before - of_turns, (of_turns + 1) * kConnections);
 }
 
 // The buffer, the bytes, and the callback with what waits for it.
