@@ -269,6 +269,7 @@ class IOStream final : private internal::EventHandler,
   absl::Status submit(SharedBytes bytes);
   absl::Status submit(SharedFile file, uint64_t offset, uint64_t length);
   absl::Status check_writable(size_t added);
+  void take(std::string_view bytes);
   bool cork(std::string_view bytes);
   bool cork_copy(std::string_view bytes);
   void uncork();

@@ -54,17 +54,37 @@ uint64_t IOStream::bytes_sent() const {
 
 // ---- Taking
 
+// False: to be sent by itself, after what is corked.
+inline bool IOStream::cork(std::string_view bytes) {
+  if (has_output() || closed()) return false;
+  internal::StreamContext& context = *context_;
+  // What is sent back as it came need not be copied, unless more follows: nothing is received
+  // before the callback returns.
+  if (context.corked.empty() && is_inside(bytes, context.receive_buffer)) {
+    context.corked = bytes;
+    bytes_submitted_ += bytes.size();
+    return true;
+  }
+  return cork_copy(bytes);
+}
+
+// What was checked before.
+inline void IOStream::take(std::string_view bytes) {
+  if (delivering_) [[likely]] {
+    if (cork(bytes)) return;
+    uncork();
+    if (closed()) return;
+  }
+  bytes_submitted_ += bytes.size();
+  send_now(bytes);
+}
+
 absl::Status IOStream::submit(std::string_view bytes) {
   LoopAccess::assert_here(loop(), "IOStream::write");
   if (closed() || write_ended_ || has_output()) [[unlikely]] {
     if (absl::Status status = check_writable(bytes.size()); !status.ok()) return status;
   }
-  bytes_submitted_ += bytes.size();
-  if (delivering_) [[likely]] {
-    if (cork(bytes)) return absl::OkStatus();
-    uncork();
-  }
-  send_now(bytes);
+  take(bytes);
   return closed() ? closed_status() : absl::OkStatus();
 }
 
@@ -72,14 +92,14 @@ absl::Status IOStream::submit(std::span<const std::string_view> pieces) {
   LoopAccess::assert_here(loop(), "IOStream::write");
   const size_t size = total_size(pieces);
   if (absl::Status status = check_writable(size); !status.ok()) return status;
-  bytes_submitted_ += size;
   if (delivering_ && size < kMaxCorkedWrite) {
-    bool corked = true;
-    for (const std::string_view piece : pieces) corked = corked && cork(piece);
-    if (corked) return absl::OkStatus();
+    for (const std::string_view piece : pieces) take(piece);
+  } else {
+    uncork();
+    if (closed()) return closed_status();
+    bytes_submitted_ += size;
+    send_now(pieces, nullptr);
   }
-  uncork();
-  send_now(pieces, nullptr);
   return closed() ? closed_status() : absl::OkStatus();
 }
 
@@ -87,9 +107,10 @@ absl::Status IOStream::submit(SharedBytes bytes) {
   LoopAccess::assert_here(loop(), "IOStream::write");
   if (bytes == nullptr) return absl::InvalidArgumentError("write: the shared bytes are null");
   if (absl::Status status = check_writable(bytes->size()); !status.ok()) return status;
-  bytes_submitted_ += bytes->size();
   if (delivering_ && cork(*bytes)) return absl::OkStatus();
   uncork();
+  if (closed()) return closed_status();
+  bytes_submitted_ += bytes->size();
   const std::string_view view = *bytes;
   send_now({&view, 1}, &bytes);
   return closed() ? closed_status() : absl::OkStatus();
@@ -140,33 +161,19 @@ absl::Status IOStream::check_writable(size_t added) {
 
 // ---- Corking
 
-// False: to be sent by itself, after what is corked.
-inline bool IOStream::cork(std::string_view bytes) {
-  if (has_output() || closed()) return false;
-  internal::StreamContext& context = *context_;
-  // What is sent back as it came need not be copied, unless more follows: nothing is received
-  // before the callback returns.
-  if (context.corked.empty() && is_inside(bytes, context.receive_buffer)) {
-    context.corked = bytes;
-    return true;
-  }
-  return cork_copy(bytes);
-}
-
 bool IOStream::cork_copy(std::string_view bytes) {
   if (bytes.size() >= kMaxCorkedWrite) return false;
   internal::StreamContext& context = *context_;
   char* const cork = context.cork_buffer.data();
   if (context.corked.size() + bytes.size() > context.cork_buffer.size()) {
-    bytes_submitted_ -= bytes.size();  // not yet: what is corked is the last
     send_corked();
-    bytes_submitted_ += bytes.size();
     if (has_output() || closed()) return false;
   } else if (!context.corked.empty() && context.corked.data() != cork) {
     std::memcpy(cork, context.corked.data(), context.corked.size());
   }
   if (!bytes.empty()) std::memcpy(cork + context.corked.size(), bytes.data(), bytes.size());
   context.corked = {cork, context.corked.size() + bytes.size()};
+  bytes_submitted_ += bytes.size();
   return true;
 }
 

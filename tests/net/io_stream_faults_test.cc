@@ -191,6 +191,42 @@ TEST_P(IOStreamFaults, AnErrorInAReadCallbackClosesTheStreamAfterIt) {
   EXPECT_EQ(stream_.bytes_sent(), 0u);
 }
 
+// The second part finds the first one queued, and must neither overtake nor repeat it.
+TEST_P(IOStreamFaults, MoreThanIsCollectedInACallbackKeepsItsOrderWhenTheFirstPartHasToWait) {
+  send_faults = {{.error = EAGAIN}};
+  std::string sent;
+  ASSERT_TRUE(
+      stream_
+          .set_read_callback([&](std::string_view) {
+            for (int i = 0; i < 10; ++i) {
+              const std::string bytes = numbered_bytes(15000);
+              const auto half = std::string_view(bytes).substr(7000);
+              const std::string_view pieces[] = {std::string_view(bytes).substr(0, 7000), half};
+              EXPECT_TRUE(stream_.write(pieces).accepted());
+              sent += bytes;
+            }
+          })
+          .ok());
+  write_all(connection_.peer.get(), "?");
+  run_until([&] { return !sent.empty(); });
+  EXPECT_TRUE(receive(connection_.peer, sent.size()) == sent);
+  EXPECT_EQ(stream_.bytes_sent(), sent.size());
+}
+
+TEST_P(IOStreamFaults, WhatWasNotSentIsNotCounted) {
+  ASSERT_TRUE(stream_
+                  .set_read_callback([&](std::string_view) {
+                    stream_.write("abcdef");
+                    EXPECT_FALSE(stream_.write(std::string(20000, 'x')).accepted());
+                    EXPECT_FALSE(stream_.write("late").accepted());
+                  })
+                  .ok());
+  send_faults = {{.error = EPIPE}};
+  write_all(connection_.peer.get(), "?");
+  run_until([&] { return stream_.closed(); });
+  EXPECT_EQ(stream_.bytes_sent(), 0u);
+}
+
 TEST_P(IOStreamFaults, AReceiveErrorFailsTheReadAndClosesTheStream) {
   receive_faults = {{.error = ETIMEDOUT}};
   absl::Status read;
