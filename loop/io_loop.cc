@@ -244,7 +244,9 @@ void IOLoop::poll_and_dispatch() {
   handlers_.release_removed();
   const TimePoint before = clock_.now();
   if (idle_wheel_ != nullptr) idle_wheel_->end_iteration(before);
+  counters_.polling.set(1);
   const Poller::WaitResult result = wait(before);
+  counters_.polling.set(0);
   const TimePoint after = clock_.now();
   counters_.busy_nanoseconds.add((before - busy_since_).count());
   counters_.idle_nanoseconds.add((after - before).count());
@@ -325,7 +327,9 @@ absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, u
     return absl::AlreadyExistsError(
         absl::StrFormat("add_handler: fd %d has a handler already", fd));
   }
-  if (!poller_->supports_edge()) trigger = Trigger::kLevel;
+  const bool supported =
+      trigger == Trigger::kEdge ? poller_->supports_edge() : poller_->supports_exclusive();
+  if (!supported) trigger = Trigger::kLevel;
   uint32_t interest = events & (READ | WRITE);
   if (trigger == Trigger::kEdge) interest |= PollEvents::kPeerEnded;
   const uint32_t generation = handlers_.next_generation();
@@ -449,6 +453,7 @@ LoopMetrics IOLoop::metrics() const {
   metrics.max_queue_depth = queue_->max_depth();
   metrics.idle = std::chrono::nanoseconds(counters_.idle_nanoseconds.get());
   metrics.busy = std::chrono::nanoseconds(counters_.busy_nanoseconds.get());
+  metrics.polling = counters_.polling.get() != 0;
   return metrics;
 }
 

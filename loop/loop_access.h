@@ -23,7 +23,7 @@ class IdleWheel;
 // queue().
 struct LoopAccess {
   // Like IOLoop's handlers, for an EventHandler, which is not owned: it stays until released().
-  // kEdge becomes kLevel where the backend has no edges.
+  // kEdge and kExclusive become kLevel where the backend does not have them.
   static absl::Status add(IOLoop& loop, int fd, EventHandler& handler, uint32_t events,
                           Trigger trigger);
   static absl::Status update(IOLoop& loop, int fd, uint32_t events);

@@ -21,6 +21,7 @@ struct LoopMetrics {
   uint64_t max_queue_depth = 0;      // the most that it was
   std::chrono::nanoseconds busy{0};  // outside the poller
   std::chrono::nanoseconds idle{0};  // waiting in the poller
+  bool polling = false;              // in the poller at the moment
 };
 
 namespace internal {
@@ -31,6 +32,7 @@ class Counter {
   void add(uint64_t n) {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  void set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
   uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
  private:
@@ -39,7 +41,7 @@ class Counter {
 
 struct alignas(64) LoopCounters {
   Counter iterations, callbacks, timeouts, events, wakeups, busy_nanoseconds, idle_nanoseconds;
-  Counter spins, spins_won;
+  Counter polling, spins, spins_won;
 };
 
 }  // namespace internal

@@ -58,7 +58,7 @@ epoll_event to_epoll(uint32_t interest, uint64_t token, Trigger trigger) {
     // EPOLLHUP and EPOLLERR come unasked; nobody would take the level away.
     event.events = EPOLLONESHOT;
   } else {
-    event.events = interest;
+    event.events = interest | (trigger == Trigger::kExclusive ? uint32_t{EPOLLEXCLUSIVE} : 0);
   }
   return event;
 }
@@ -109,6 +109,11 @@ absl::Status EpollPoller::add(int fd, uint32_t interest, uint64_t token, Trigger
 }
 
 absl::Status EpollPoller::modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) {
+  // The kernel refuses to change what is exclusive (epoll_ctl(2), EINVAL).
+  if (trigger == Trigger::kExclusive) {
+    if (absl::Status status = remove(fd); !status.ok()) return status;
+    return add(fd, interest, token, trigger);
+  }
   return control(EPOLL_CTL_MOD, fd, interest, token, trigger);
 }
 

@@ -19,6 +19,7 @@ class EpollPoller final : public Poller {
 
   std::string_view name() const override { return "epoll"; }
   bool supports_edge() const override { return true; }
+  bool supports_exclusive() const override { return true; }
   absl::Status add(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) override;
   absl::Status remove(int fd) override;

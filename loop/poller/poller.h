@@ -23,8 +23,14 @@ struct PollEvents {
   static constexpr uint32_t kPeerEnded = 0x2000;
 };
 
-// How a registration reports: as long as the fd is ready, or once for each time that it becomes so.
-enum class Trigger : uint8_t { kLevel, kEdge };
+// How a registration reports.
+enum class Trigger : uint8_t {
+  kLevel,  // as long as the fd is ready
+  kEdge,   // once for each time that it becomes so
+  // As kLevel, but where several pollers watch the same file (a listening socket), the kernel wakes
+  // one of those that sleep, or a few, and not all (EPOLLEXCLUSIVE).
+  kExclusive,
+};
 
 // One kernel interface that waits for many file descriptors. It knows fds, masks and tokens, and
 // nothing of the loop. What each backend does is brought to the same contract:
@@ -59,6 +65,8 @@ class Poller : public internal::Waker {
 
   virtual std::string_view name() const = 0;
   virtual bool supports_edge() const { return false; }
+  // Without it kExclusive is not to be asked for.
+  virtual bool supports_exclusive() const { return false; }
 
   // Fails with AlreadyExists, InvalidArgument (a closed fd, or one that cannot be watched) or
   // ResourceExhausted, with errno's text. A failed call changes nothing.
