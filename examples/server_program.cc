@@ -2,12 +2,14 @@
 
 #include <signal.h>
 
-#include <atomic>
 #include <cstdio>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "gyre/examples/command_line.h"
+#include "gyre/loop/signal_handler.h"
 #include "gyre/threading/loop_pool.h"
 
 namespace gyre::examples {
@@ -18,10 +20,12 @@ struct Options {
   int port = 0;
   LoopPoolOptions pool;
   TCPServerOptions server;
+  int drain_seconds = 10;
 };
 
 absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& summary) {
   Options options;
+  int max_connections = 0;
   std::string backend = "default", accept = "thread", placement = "round_robin";
   std::string proxies;
   CommandLine line(summary);
@@ -30,8 +34,18 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0,
             4096);
   line.flag("backend", "default, epoll, kqueue or select", &backend);
-  line.flag("accept", "thread: one that deals out; reuseport: every loop by itself", &accept);
-  line.flag("placement", "round_robin or least_connections, with --accept=thread", &placement);
+  line.flag("accept",
+            "thread: one that deals out; shared: every loop from one socket; reuseport: every loop "
+            "from its own",
+            &accept);
+  line.flag("placement",
+            "round_robin, least_connections, two_choices, source_hash or least_busy, with "
+            "--accept=thread",
+            &placement);
+  line.flag("max-connections", "open at the same time, the next ones wait; 0: any number",
+            &max_connections, 0, 1 << 24);
+  line.flag("drain-seconds", "after SIGTERM, until busy connections are cut off",
+            &options.drain_seconds, 0, 24 * 3600);
   line.flag("proxy_protocol", "who sends a PROXY header: 10.0.0.0/8,192.0.2.7,unix; empty: nobody",
             &proxies);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) return status;
@@ -49,6 +63,7 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   const absl::StatusOr<Placement> parsed_placement = parse_placement(placement);
   if (!parsed_placement.ok()) return in_flag("placement", parsed_placement.status());
   options.server.placement = *parsed_placement;
+  options.server.limits.total = max_connections;
   if (!proxies.empty()) {
     const absl::StatusOr<CidrList> trusted = CidrList::parse(proxies);
     if (!trusted.ok()) return in_flag("proxy_protocol", trusted.status());
@@ -57,17 +72,43 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   return options;
 }
 
-// The loop that the signals stop. Lock-free, as a signal handler needs it.
-std::atomic<IOLoop*> g_signalled_loop{nullptr};
+// SIGTERM and SIGINT: the first one drains the server and then stops the loop, a second one closes
+// what is still open.
+class StopSignals {
+ public:
+  StopSignals(IOLoop& loop, TCPServer& server, IOLoop::Duration drain)
+      : loop_(loop), server_(server), drain_(drain) {}
 
-// SIGTERM and SIGINT stop the loop; also before it starts.
-void stop_on_signal(IOLoop& loop) {
-  g_signalled_loop.store(&loop);
-  struct sigaction action {};
-  action.sa_handler = [](int) { g_signalled_loop.load()->stop(); };
-  ::sigaction(SIGTERM, &action, nullptr);
-  ::sigaction(SIGINT, &action, nullptr);
-}
+  absl::Status watch() {
+    for (const int signal : {SIGTERM, SIGINT}) {
+      auto handler = SignalHandler::create(loop_, signal, [this](int) { on_signal(); });
+      if (!handler.ok()) return handler.status();
+      handlers_.push_back(*std::move(handler));
+    }
+    return absl::OkStatus();
+  }
+
+  const DrainReport& report() const { return report_; }
+
+ private:
+  void on_signal() {
+    if (std::exchange(draining_, true)) {
+      server_.close_now();
+      return;
+    }
+    loop_.add_future(server_.drain_async(drain_), [this](Future<DrainReport> report) {
+      report_ = report.get();
+      loop_.stop();
+    });
+  }
+
+  IOLoop& loop_;
+  TCPServer& server_;
+  const IOLoop::Duration drain_;
+  bool draining_ = false;
+  DrainReport report_;
+  std::vector<std::unique_ptr<SignalHandler>> handlers_;
+};
 
 void print_row(const std::string& name, const TCPServer::LoopStats& server, uint64_t callbacks,
                uint64_t wakeups, double busy) {
@@ -118,16 +159,13 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
   if (absl::Status status = server.listen(options->port, options->host); !status.ok()) {
     return usage_error(argv[0], status);
   }
-  stop_on_signal(**main_loop);
+  StopSignals signals(**main_loop, server, std::chrono::seconds(options->drain_seconds));
+  if (absl::Status status = signals.watch(); !status.ok()) return usage_error(argv[0], status);
   std::printf("listening on %s\n", server.address().to_string().c_str());
   std::fflush(stdout);
 
   (*main_loop)->start().IgnoreError();  // it is neither running nor closed
-  constexpr std::chrono::seconds kDrainDeadline(10);
-  const uint64_t cut_off = server.drain(kDrainDeadline);
-  if (cut_off > 0)
-    std::fprintf(stderr, "%lu connections did not take what was written, and were closed\n",
-                 cut_off);
+  std::fprintf(stderr, "%s\n", signals.report().to_string().c_str());
   print_report(**pool, server);
   return 0;
 }

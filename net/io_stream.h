@@ -198,6 +198,38 @@ class IOStream final : private internal::EventHandler,
   // Half-close: the peer sees an end once everything was sent; reading goes on. Once the peer has
   // ended, too, the stream closes. Idempotent.
   void shutdown_write();
+
+  // The same, once the stream is idle: no request has come that is not answered. So a server ends
+  // its connections without cutting an answer off. Busy is a stream
+  //   - whose coroutine got the answer of a read_* and has not asked for the next one yet; the same
+  //     for the callback form;
+  //   - that has received bytes which nobody took (a part of a request), or which are still to be
+  //     read by somebody who waits for them;
+  //   - that has bytes to send;
+  //   - that somebody keeps busy: a read callback which answers later than it returns has to.
+  void close_when_idle();
+  bool idle() const;
+
+  // Keeps its stream busy as long as it exists. Move-only. Loop thread only.
+  class [[nodiscard]] Busy {
+   public:
+    Busy(Busy&& other) noexcept = default;
+    Busy& operator=(Busy&& other) noexcept {
+      release();
+      stream_ = std::move(other.stream_);
+      return *this;
+    }
+    ~Busy() { release(); }
+
+   private:
+    friend class IOStream;
+    explicit Busy(std::shared_ptr<IOStream> stream) : stream_(std::move(stream)) {}
+    void release();
+
+    std::shared_ptr<IOStream> stream_;
+  };
+  Busy keep_busy();
+
   bool closed() const { return !fd_; }
 
   // ---- Settings
@@ -256,7 +288,7 @@ class IOStream final : private internal::EventHandler,
   void deliver_to_request(std::string_view bytes);
   bool answer_request(std::string_view bytes, bool buffered);
   void check_limits();
-  void wake_reader();
+  void wake_reader(bool answered);
   void fail_request(absl::Status reason);
   void input_ended();
   void notice_end_while_idle();
@@ -301,6 +333,9 @@ class IOStream final : private internal::EventHandler,
   void update_interest();
   void change_interest();
   void finish_flushing();
+  void set_answering(bool answering);
+  void check_idle_later();
+  void close_if_idle();
   void finish_close(absl::Status reason);
   void tell_waiters();
   void report_closed_later(CloseCallback callback);
@@ -325,6 +360,9 @@ class IOStream final : private internal::EventHandler,
   bool flush_scheduled_ : 1 = false;
   bool reads_registered_ : 1 = true;
   bool writes_registered_ : 1 = false;
+  bool closes_when_idle_ : 1 = false;
+  bool idle_check_scheduled_ : 1 = false;
+  bool answering_ : 1 = false;  // a request was read, and the next one was not asked for
   ReadCallback read_callback_;
   std::unique_ptr<Extra> extra_;
   uint64_t bytes_received_ = 0;

@@ -125,6 +125,8 @@ void IOStream::handle_events(int, uint32_t events) {
     input_ready_ = true;
     read_input();
   }
+  if (closes_when_idle_) [[unlikely]]
+    check_idle_later();
 }
 
 // ---- The read callback
@@ -138,6 +140,7 @@ absl::Status IOStream::start_reading(ReadCallback callback) {
       std::move(callback);
   if (input_ready_ || fresh_ || has_input()) read_later();
   update_interest();
+  set_answering(false);
   return absl::OkStatus();
 }
 
@@ -159,6 +162,7 @@ void IOStream::read_later() {
   loop().add_callback([self = shared_from_this()] {
     self->read_scheduled_ = false;
     self->go_on_reading();
+    self->check_idle_later();
   });
 }
 
@@ -189,12 +193,16 @@ bool IOStream::request(internal::ReadWaiter& waiter) {
       !status.ok()) {
     return refuse(std::move(status));
   }
-  if (answer_from_input(waiter)) return true;
+  if (answer_from_input(waiter)) {
+    answering_ = true;
+    return true;
+  }
   if (closed())
     return refuse(input_ended_ ? absl::OutOfRangeError("the peer has ended the stream")
                                : closed_status());
   if (input_ended_) return refuse(absl::OutOfRangeError("the peer has ended the stream"));
   extra().waiter = &waiter;
+  set_answering(false);
   start_read_deadline();
   if (has_input()) {
     check_limits();
@@ -247,7 +255,7 @@ void IOStream::deliver_to_request(std::string_view bytes) {
     answered = answer_request(bytes, buffered);
   }
   if (answered) {
-    wake_reader();
+    wake_reader(/*answered=*/true);
   } else if (!closed()) {
     check_limits();
   }
@@ -299,8 +307,9 @@ void IOStream::cancel_request(const internal::ReadWaiter& waiter) {
   update_interest();
 }
 
-// Its waiter has the answer.
-void IOStream::wake_reader() {
+// Its waiter has the answer, or the reason why there is none.
+void IOStream::wake_reader(bool answered) {
+  answering_ = answered;
   if (extra_->read_deadline != nullptr) extra_->read_deadline->stop();
   Delivery delivery(*this);
   std::exchange(extra_->waiter, nullptr)->wake();
@@ -312,7 +321,7 @@ void IOStream::fail_request(absl::Status reason) {
     extra_->input.append({into->data, into->filled});
   }
   extra_->waiter->answer(std::move(reason), {});
-  wake_reader();
+  wake_reader(/*answered=*/false);
 }
 
 // ---- The peer's end
@@ -323,7 +332,7 @@ void IOStream::input_ended() {
     if (std::holds_alternative<internal::ReadUntilClose>(extra_->waiter->request)) {
       extra_->waiter->answer(absl::OkStatus(), extra_->input.view());
       extra_->input.clear();
-      wake_reader();
+      wake_reader(/*answered=*/true);
     } else {
       fail_request(absl::OutOfRangeError("the peer has ended the stream"));
     }

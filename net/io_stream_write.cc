@@ -343,6 +343,7 @@ void IOStream::output_drained() {
     if (!extra_->drain_callback && !closed()) extra_->drain_callback = std::move(callback);
   }
   if (write_ended_) finish_output();
+  check_idle_later();
 }
 
 void IOStream::resume_writers() {

@@ -1,12 +1,13 @@
 #include "gyre/net/loop_connections.h"
 
+#include <utility>
 #include <vector>
 
 #include "gyre/net/io_stream.h"
 
 namespace gyre::internal {
 
-void LoopConnections::add(IOStream& stream) {
+void LoopConnections::add(IOStream& stream, Place place) {
   if (first_ == nullptr) self_ = shared_from_this();
   stream.connections_ = this;
   stream.previous_ = nullptr;
@@ -14,6 +15,8 @@ void LoopConnections::add(IOStream& stream) {
   if (first_ != nullptr) first_->previous_ = &stream;
   first_ = &stream;
   accepted_.fetch_add(1, std::memory_order_relaxed);
+  if (place) places_.emplace(&stream, std::move(place));
+  for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->added(stream);
 }
 
 void LoopConnections::remove(IOStream& stream) {
@@ -27,6 +30,22 @@ void LoopConnections::remove(IOStream& stream) {
   bytes_sent_.fetch_add(stream.bytes_sent(), std::memory_order_relaxed);
   // Release: who sees the count sees the bytes.
   open_.fetch_sub(1, std::memory_order_release);
+  // After the count: who gets the place looks at it.
+  if (!places_.empty()) places_.erase(&stream);
+  // Later, since the stream's fd is still open.
+  if (freed_ != nullptr && freed_->has_waiters()) {
+    if (!loop_.add_callback([freed = freed_] { freed->notify(); })) freed_->notify();
+  }
+  if (!watchers_.empty()) tell_watchers_of_end(stream);
+}
+
+void LoopConnections::tell_watchers_of_end(const IOStream& stream) {
+  // A watcher may be the last to know this object.
+  const std::shared_ptr<LoopConnections> keep = shared_from_this();
+  for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->removed(stream);
+  if (first_ != nullptr) return;
+  const std::vector<std::shared_ptr<Watcher>> watchers = std::exchange(watchers_, {});
+  for (const std::shared_ptr<Watcher>& watcher : watchers) watcher->all_gone();
 }
 
 void LoopConnections::for_each(absl::FunctionRef<void(IOStream&)> visit) {

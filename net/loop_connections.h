@@ -4,10 +4,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
+#include "gyre/net/admission.h"
+#include "gyre/net/place_signal.h"
 #include "gyre/net/proxy_protocol.h"
 
 namespace gyre {
@@ -31,7 +35,9 @@ class PendingConnection {
 // assigned to the loop, on whatever thread, until its stream is closed; the list is the loop's.
 class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
  public:
-  explicit LoopConnections(IOLoop& loop) : loop_(loop) {}
+  // `freed` is notified after a connection was closed.
+  explicit LoopConnections(IOLoop& loop, std::shared_ptr<PlaceSignal> freed = nullptr)
+      : loop_(loop), freed_(std::move(freed)) {}
   LoopConnections(const LoopConnections&) = delete;
   LoopConnections& operator=(const LoopConnections&) = delete;
 
@@ -40,7 +46,10 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   // Any thread.
   void count_assigned() { open_.fetch_add(1, std::memory_order_relaxed); }
   // A connection that was counted, and never became a stream.
-  void count_lost() { open_.fetch_sub(1, std::memory_order_release); }
+  void count_lost() {
+    open_.fetch_sub(1, std::memory_order_release);
+    if (freed_ != nullptr) freed_->notify();
+  }
   uint64_t open() const { return open_.load(std::memory_order_acquire); }
   uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
   // Of the streams that are closed.
@@ -48,8 +57,8 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
 
   // Loop thread only.
-  void add(IOStream& stream);     // counted before
-  void remove(IOStream& stream);  // called by the stream as it closes
+  void add(IOStream& stream, Place place = {});  // counted before
+  void remove(IOStream& stream);                 // called by the stream as it closes
   // `visit` may close the stream that it is given.
   void for_each(absl::FunctionRef<void(IOStream&)> visit);
   void add_pending(PendingConnection& pending) { pending_.insert(&pending); }
@@ -61,12 +70,30 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   }
   static const ProxyHeader* proxy_header(const IOStream& stream);
 
+  // Who is told of the connections that come and go, on the loop's thread.
+  class Watcher {
+   public:
+    virtual void added(IOStream& stream) = 0;
+    virtual void removed(const IOStream& stream) = 0;
+    // None is left: the last call, unless there was none from the start.
+    virtual void all_gone() = 0;
+    virtual ~Watcher() = default;
+  };
+  // Kept until no connection is left. Loop thread only.
+  void watch(std::shared_ptr<Watcher> watcher) { watchers_.push_back(std::move(watcher)); }
+  bool has_none() const { return first_ == nullptr; }
+
  private:
+  void tell_watchers_of_end(const IOStream& stream);
+
   IOLoop& loop_;
+  const std::shared_ptr<PlaceSignal> freed_;
   IOStream* first_ = nullptr;
   absl::flat_hash_set<PendingConnection*> pending_;
   absl::flat_hash_map<const IOStream*, ProxyHeader> proxy_headers_;
-  std::shared_ptr<LoopConnections> self_;  // while there are streams in the list
+  std::shared_ptr<LoopConnections> self_;              // while there are streams in the list
+  std::unordered_map<const IOStream*, Place> places_;  // where connections are limited
+  std::vector<std::shared_ptr<Watcher>> watchers_;
   alignas(64) std::atomic<uint64_t> open_{0};
   alignas(64) std::atomic<uint64_t> accepted_{0};
   std::atomic<uint64_t> bytes_received_{0};

@@ -31,6 +31,12 @@ struct GateSettings {
   }
 };
 
+// Closes it and gives its place back, and tells the books then: who waits for a place looks for it.
+void lose(GatedConnection connection, LoopConnections& connections) {
+  connection = {};
+  connections.count_lost();
+}
+
 // A connection whose header is awaited. Deletes itself when the loop has released it.
 class ProxyGate final : public EventHandler, public PendingConnection {
  public:
@@ -129,7 +135,7 @@ class ProxyGate final : public EventHandler, public PendingConnection {
       connections->remove_pending(*this);
       LoopAccess::remove(connections->loop(), fd_of(connection));
     }
-    if (!admitted) return connections->count_lost();
+    if (!admitted) return lose(std::move(connection), *connections);
     settings->adopt(std::move(connection), *connections, &header);
   }
 
@@ -145,7 +151,7 @@ class ProxyGate final : public EventHandler, public PendingConnection {
 void let_in(const std::shared_ptr<const GateSettings>& settings, GatedConnection connection,
             LoopConnections& connections) {
   const absl::StatusOr<SocketAddress> peer = SocketAddress::peer_of(fd_of(connection));
-  if (!peer.ok()) return connections.count_lost();  // it has been reset
+  if (!peer.ok()) return lose(std::move(connection), connections);  // it has been reset
   if (settings->options.trusted.contains(*peer)) {
     return ProxyGate::start(settings, std::move(connection), connections, *peer);
   }
@@ -154,7 +160,7 @@ void let_in(const std::shared_ptr<const GateSettings>& settings, GatedConnection
   }
   settings->warn_of_refused(
       *peer, absl::PermissionDeniedError("it is no trusted source of PROXY headers"));
-  connections.count_lost();
+  lose(std::move(connection), connections);
 }
 
 }  // namespace

@@ -5,15 +5,15 @@
 #include <optional>
 
 #include "absl/functional/any_invocable.h"
-#include "gyre/loop/unique_fd.h"
+#include "gyre/net/accepted_connection.h"
 #include "gyre/net/loop_connections.h"
 #include "gyre/net/proxy_protocol.h"
 
 namespace gyre::internal {
 
 // What an acceptor hands on. Only these two lines know what it is made of.
-using GatedConnection = UniqueFd;
-inline int fd_of(const GatedConnection& connection) { return connection.get(); }
+using GatedConnection = AcceptedConnection;
+inline int fd_of(const GatedConnection& connection) { return connection.fd.get(); }
 
 // Makes a stream of an accepted connection that is counted with `loop`; on the loop's thread. The
 // header is nullptr where there was none.

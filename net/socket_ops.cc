@@ -118,18 +118,33 @@ IoResult peek(int fd, char* buffer, size_t size) {
   return retry_interrupted([&] { return ::recv(fd, buffer, size, MSG_PEEK); });
 }
 
-IoResult accept(int listener) {
+namespace {
+
+IoResult accept_into(int listener, sockaddr* address, socklen_t* length) {
 #if defined(__linux__)
   return retry_interrupted(
-      [&] { return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); });
+      [&] { return ::accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC); });
 #else
-  IoResult result = retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); });
+  IoResult result = retry_interrupted([&] { return ::accept(listener, address, length); });
   if (result.ok() && !prepare(static_cast<int>(result.count))) {
     result.error = errno;
     ::close(static_cast<int>(result.count));
   }
   return result;
 #endif
+}
+
+}  // namespace
+
+IoResult accept(int listener) { return accept_into(listener, nullptr, nullptr); }
+
+IoResult accept(int listener, SocketAddress& peer) {
+  sockaddr_storage address;
+  socklen_t length = sizeof(address);
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  const IoResult result = accept_into(listener, generic, &length);
+  if (result.ok()) peer = SocketAddress(generic, length);
+  return result;
 }
 
 int connect(int fd, const SocketAddress& address) {

@@ -58,6 +58,7 @@ IoResult peek(int fd, char* buffer, size_t size);
 
 // A connection of a listening socket: its fd in `count`.
 IoResult accept(int listener);
+IoResult accept(int listener, SocketAddress& peer);
 
 // 0: connected; EINPROGRESS: wait until the fd is writable, then ask socket_error.
 int connect(int fd, const SocketAddress& address);

@@ -44,6 +44,9 @@ void set_read_result(absl::StatusOr<T>& result, absl::Status status, std::string
 }
 
 struct StreamAccess {
+  // Busy until it is asked to read, or answered(): which any thread may call.
+  static void answers_first(IOStream& stream) { stream.set_answering(true); }
+  static void answered(std::shared_ptr<IOStream> stream);
   static bool request(IOStream& stream, ReadWaiter& waiter) { return stream.request(waiter); }
   // Calls a callback of the stream: what it writes is sent together, and if it throws the stream
   // closes.

@@ -61,6 +61,7 @@ struct IOStream::Extra {
   std::shared_ptr<Watermarks> watermarks;  // kept by the call of its callback
 
   absl::Status close_reason;
+  uint32_t busy_holds = 0;  // of keep_busy()
 };
 
 inline bool IOStream::has_input() const { return extra_ != nullptr && !extra_->input.empty(); }

@@ -2,20 +2,30 @@
 
 #include <algorithm>
 #include <future>
-#include <thread>
+#include <random>
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/log.h"
 #include "gyre/net/proxy_gate.h"
+#include "gyre/net/server_drain.h"
 
 namespace gyre {
 namespace {
+
+using internal::AcceptedConnection;
+using internal::Admission;
+using internal::LoopConnections;
+using internal::Verdict;
+using std::chrono::steady_clock;
+
+// How often who waits for a loop looks whether it still runs: one that was stopped never answers.
+constexpr std::chrono::milliseconds kLook(10);
 
 // Runs f on the loop, which another thread runs, and waits for its result.
 template <class F>
 absl::Status call_on(IOLoop& loop, F f) {
   GYRE_CHECK(!loop.in_loop_thread(),
-             "a server is used on a thread of its own loop \"%s\": it would wait for itself",
+             "TCPServer::listen on a thread of its own loop \"%s\": it would wait for itself",
              loop.name());
   auto result = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> done = result->get_future();
@@ -24,8 +34,7 @@ absl::Status call_on(IOLoop& loop, F f) {
     return absl::FailedPreconditionError(absl::StrFormat("loop \"%s\" is closed", loop.name()));
   }
   result.reset();
-  // A loop that was stopped never comes to it.
-  while (done.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready) {
+  while (done.wait_for(kLook) != std::future_status::ready) {
     if (!loop.running())
       return absl::FailedPreconditionError(
           absl::StrFormat("loop \"%s\" does not run", loop.name()));
@@ -33,76 +42,161 @@ absl::Status call_on(IOLoop& loop, F f) {
   return done.get();
 }
 
-void warn_of_lost_connection(const absl::Status& status) {
-  static constinit LogRateLimiter limiter;
-  uint64_t suppressed;
-  if (!limiter.allow(&suppressed)) return;
-  logf(LogLevel::kWarning,
-       "a connection was closed at once: %s (and %d more since the last message)",
-       status.ToString(), suppressed);
+uint64_t random_seed() {
+  std::random_device device;
+  return static_cast<uint64_t>(device()) << 32 | device();
+}
+
+// Where one thread accepts for all loops: these are counted when they are dealt out.
+Acceptor::Gate gate_of_server(std::shared_ptr<Admission> admission) {
+  if (admission == nullptr) return nullptr;
+  return [admission = std::move(admission)](AcceptedConnection& connection, bool last_call) {
+    return admission->enter(internal::source_of(connection.peer), steady_clock::now(), last_call,
+                            connection.place);
+  };
+}
+
+// Where a loop accepts for itself.
+Acceptor::Gate gate_of_loop(std::shared_ptr<Admission> admission,
+                            std::shared_ptr<LoopConnections> loop) {
+  return [admission = std::move(admission), loop = std::move(loop)](AcceptedConnection& connection,
+                                                                    bool last_call) -> Verdict {
+    if (admission != nullptr) {
+      const uint64_t most = admission->limits().per_loop;
+      if (most > 0 && loop->open() >= most) return admission->loop_is_full(last_call);
+      const Verdict verdict = admission->enter(internal::source_of(connection.peer),
+                                               steady_clock::now(), last_call, connection.place);
+      if (verdict.kind != Verdict::kAdmit) return verdict;
+    }
+    loop->count_assigned();
+    return {};
+  };
 }
 
 }  // namespace
 
 absl::StatusOr<AcceptMode> parse_accept_mode(std::string_view name) {
   if (name == "thread") return AcceptMode::kThread;
+  if (name == "shared") return AcceptMode::kShared;
   if (name == "reuseport") return AcceptMode::kReusePort;
   return absl::InvalidArgumentError(
-      absl::StrFormat("unknown accept mode \"%s\": thread and reuseport are known", name));
+      absl::StrFormat("unknown accept mode \"%s\": thread, shared and reuseport are known", name));
 }
 
 TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, Private)
-    : pool_(pool), options_(std::move(options)) {
+    : pool_(pool),
+      options_(std::move(options)),
+      freed_(std::make_shared<internal::PlaceSignal>()),
+      admission_(
+          Admission::unlimited(options_.limits)
+              ? nullptr
+              : std::make_shared<Admission>(
+                    options_.limits, options_.accept == AcceptMode::kThread ? pool.size() : 0)) {
   for (size_t i = 0; i < pool.size(); ++i) {
-    loops_.push_back(std::make_shared<internal::LoopConnections>(pool.loop(i)));
+    loops_.push_back(std::make_shared<LoopConnections>(pool.loop(i), freed_));
   }
+  for (size_t i = 0; i <= pool.size(); ++i) {
+    counters_.push_back(std::make_shared<internal::AcceptCounters>());
+  }
+  auto opener =
+      std::make_shared<const internal::ConnectionOpener>(std::move(handler), options_.stream);
   adopt_ = std::make_shared<const ConnectionDispatcher::Adopt>(internal::behind_proxy(
       options_.proxy_protocol,
-      [handler = std::move(handler), options = options_.stream](
-          UniqueFd connection, internal::LoopConnections& loop, const ProxyHeader* header) {
-        absl::StatusOr<std::shared_ptr<IOStream>> stream =
-            IOStream::create(loop.loop(), std::move(connection), options);
-        if (!stream.ok()) {
-          loop.count_lost();
-          return warn_of_lost_connection(stream.status());
-        }
-        loop.add(**stream);
-        if (header != nullptr) loop.set_proxy_header(**stream, *header);
-        std::shared_ptr<IOStream> unhandled = *stream;
-        internal::LoopAccess::call(loop.loop(), [&] {
-          handler(*std::move(stream));
-          unhandled = nullptr;
-        });
-        // A handler that throws leaves no connection behind, and takes none along.
-        if (unhandled != nullptr)
-          unhandled->close(absl::InternalError("the connection's handler threw"));
+      [opener = std::move(opener)](AcceptedConnection connection, LoopConnections& loop,
+                                   const ProxyHeader* header) {
+        opener->open(std::move(connection), loop, header);
       }));
 }
 
-TCPServer::~TCPServer() { close_now(); }
+TCPServer::~TCPServer() {
+  close_now();
+  std::unique_ptr<LoopThread> thread;  // ended without the lock, which it may wait for
+  internal::MutexLock lock(mutex_);
+  thread.swap(accept_thread_);
+}
+
+// ---- Listening
 
 absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
+  // The wildcard of each family: a name for both of them is not what every resolver gives.
   absl::StatusOr<std::vector<SocketAddress>> addresses =
       SocketAddress::resolve(host.empty() ? "0.0.0.0" : host, port);
   if (!addresses.ok()) return addresses.status();
+  if (host.empty()) addresses->push_back(SocketAddress::parse("::", port).value());
   ListenOptions options = options_.listen;
   options.reuse_port = options_.accept == AcceptMode::kReusePort;
-  absl::StatusOr<ListenSocket> socket = ListenSocket::bind(addresses->front(), options);
-  if (!socket.ok()) return socket.status();
-  const SocketAddress address = socket->address();
-  const size_t listening_before = listening_.size();
-  absl::Status status = options_.accept == AcceptMode::kThread
-                            ? accept_in_thread(*std::move(socket))
-                            : accept_in_loops(*std::move(socket));
-  if (status.ok()) {
-    addresses_.push_back(address);
-  } else {
-    stop_listening_from(listening_before);  // all of an address's sockets, or none
-  }
-  return status;
+  absl::StatusOr<std::vector<ListenSocket>> sockets = ListenSocket::bind_all(*addresses, options);
+  if (!sockets.ok()) return sockets.status();
+  return accept_on(*std::move(sockets));
 }
 
-absl::Status TCPServer::accept_in_thread(ListenSocket socket) {
+absl::Status TCPServer::listen(const SocketAddress& address) {
+  ListenOptions options = options_.listen;
+  options.reuse_port = options_.accept == AcceptMode::kReusePort;
+  absl::StatusOr<ListenSocket> socket = ListenSocket::bind(address, options);
+  if (!socket.ok()) return socket.status();
+  std::vector<ListenSocket> sockets;
+  sockets.push_back(*std::move(socket));
+  return accept_on(std::move(sockets));
+}
+
+absl::Status TCPServer::listen(ListenSocket socket) {
+  if (options_.accept == AcceptMode::kReusePort) {
+    return absl::InvalidArgumentError(
+        "one socket for all loops and AcceptMode::kReusePort, which needs one for each: use "
+        "kThread or kShared");
+  }
+  std::vector<ListenSocket> sockets;
+  sockets.push_back(std::move(socket));
+  return accept_on(std::move(sockets));
+}
+
+absl::Status TCPServer::accept_on(std::vector<ListenSocket> sockets) {
+  std::vector<SocketAddress> addresses;
+  std::vector<Listening> listening;
+  absl::Status status;
+  for (ListenSocket& socket : sockets) {
+    addresses.push_back(socket.address());
+    status = options_.accept == AcceptMode::kThread ? accept_in_thread(std::move(socket), listening)
+                                                    : accept_in_loops(std::move(socket), listening);
+    if (!status.ok()) break;
+  }
+  if (!status.ok()) {
+    stop_acceptors(listening, [] {});
+    return status;
+  }
+  internal::MutexLock lock(mutex_);
+  addresses_.insert(addresses_.end(), addresses.begin(), addresses.end());
+  listening_.insert(listening_.end(), listening.begin(), listening.end());
+  return absl::OkStatus();
+}
+
+absl::Status TCPServer::add_acceptor(IOLoop& loop, std::shared_ptr<ListenSocket> socket,
+                                     Acceptor::Sink sink, Acceptor::Options options,
+                                     std::vector<Listening>& listening) {
+  auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
+  listening.push_back({&loop, holder});
+  return call_on(loop, [&loop, holder, socket = std::move(socket), sink = std::move(sink),
+                        options = std::move(options)]() mutable {
+    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+        Acceptor::create(loop, std::move(socket), std::move(sink), std::move(options));
+    if (acceptor.ok()) *holder = *std::move(acceptor);
+    return acceptor.status();
+  });
+}
+
+Acceptor::Options TCPServer::acceptor_options(size_t counters) const {
+  Acceptor::Options options;
+  options.max_batch = std::max<size_t>(options_.accept_batch, 1);
+  options.wants_peer = options_.limits.per_source > 0;
+  options.admission = admission_;
+  options.freed = freed_;
+  options.counters = counters_[counters];
+  return options;
+}
+
+absl::StatusOr<IOLoop*> TCPServer::accept_loop() {
+  internal::MutexLock lock(mutex_);
   if (accept_thread_ == nullptr) {
     LoopThreadOptions options;
     options.name = options_.name + "-accept";
@@ -110,112 +204,172 @@ absl::Status TCPServer::accept_in_thread(ListenSocket socket) {
     absl::StatusOr<std::unique_ptr<LoopThread>> thread = LoopThread::create(std::move(options));
     if (!thread.ok()) return thread.status();
     accept_thread_ = *std::move(thread);
-    dispatcher_ = std::make_shared<ConnectionDispatcher>(loops_, options_.placement, adopt_);
+    ConnectionDispatcher::Options dispatch;
+    dispatch.placement = options_.placement;
+    dispatch.pick = options_.pick_loop;
+    dispatch.seed = random_seed();
+    dispatch.per_loop = options_.limits.per_loop;
+    dispatch.counters = counters_.back();
+    dispatcher_ = std::make_shared<ConnectionDispatcher>(loops_, std::move(dispatch), adopt_);
   }
-  IOLoop& loop = accept_thread_->loop();
-  auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
-  listening_.push_back({&loop, holder});
-  return call_on(loop,
-                 [&loop, holder, socket = std::move(socket), dispatcher = dispatcher_]() mutable {
-                   absl::StatusOr<std::unique_ptr<Acceptor>> acceptor = Acceptor::create(
-                       loop, std::move(socket), [dispatcher](std::vector<UniqueFd>& connections) {
-                         dispatcher->dispatch(connections);
-                       });
-                   if (acceptor.ok()) *holder = *std::move(acceptor);
-                   return acceptor.status();
-                 });
+  return &accept_thread_->loop();
 }
 
-absl::Status TCPServer::accept_in_loops(ListenSocket first) {
+absl::Status TCPServer::accept_in_thread(ListenSocket socket, std::vector<Listening>& listening) {
+  absl::StatusOr<IOLoop*> loop = accept_loop();
+  if (!loop.ok()) return loop.status();
+  Acceptor::Options options = acceptor_options(loops_.size());
+  options.gate = gate_of_server(admission_);
+  options.wants_peer |= options_.pick_loop || options_.placement == Placement::kSourceHash;
+  std::shared_ptr<ConnectionDispatcher> dispatcher;
+  {
+    internal::MutexLock lock(mutex_);
+    dispatcher = dispatcher_;
+  }
+  return add_acceptor(
+      **loop, std::make_shared<ListenSocket>(std::move(socket)),
+      [dispatcher](std::vector<AcceptedConnection>& batch) { dispatcher->dispatch(batch); },
+      std::move(options), listening);
+}
+
+absl::Status TCPServer::accept_in_loops(ListenSocket first, std::vector<Listening>& listening) {
+  const bool shared = options_.accept == AcceptMode::kShared;
   const SocketAddress address = first.address();
+  ListenOptions listen = options_.listen;
+  listen.reuse_port = true;
+  auto socket = std::make_shared<ListenSocket>(std::move(first));
   for (size_t i = 0; i < loops_.size(); ++i) {
-    ListenOptions options = options_.listen;
-    options.reuse_port = true;
-    absl::StatusOr<ListenSocket> socket =
-        i == 0 ? std::move(first) : ListenSocket::bind(address, options);
-    if (!socket.ok()) return socket.status();
-    IOLoop& loop = pool_.loop(i);
-    auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
-    listening_.push_back({&loop, holder});
-    absl::Status status = call_on(loop, [&loop, holder, socket = *std::move(socket),
-                                         connections = loops_[i], adopt = adopt_]() mutable {
-      absl::StatusOr<std::unique_ptr<Acceptor>> acceptor = Acceptor::create(
-          loop, std::move(socket), [connections, adopt](std::vector<UniqueFd>& batch) {
-            for (UniqueFd& connection : batch) {
-              connections->count_assigned();
-              (*adopt)(std::move(connection), *connections);
-            }
-          });
-      if (acceptor.ok()) *holder = *std::move(acceptor);
-      return acceptor.status();
-    });
+    if (i > 0 && !shared) {
+      absl::StatusOr<ListenSocket> next = ListenSocket::bind(address, listen);
+      if (!next.ok()) return next.status();
+      socket = std::make_shared<ListenSocket>(*std::move(next));
+    }
+    Acceptor::Options options = acceptor_options(i);
+    options.exclusive = shared;
+    options.gate = gate_of_loop(admission_, loops_[i]);
+    const uint64_t most = options_.limits.per_loop;
+    if (most > 0 && options_.limits.at_loop == AtLimit::kWait) {
+      options.full = [loop = loops_[i], most] { return loop->open() >= most; };
+    }
+    absl::Status status = add_acceptor(
+        pool_.loop(i), socket,
+        [loop = loops_[i], adopt = adopt_](std::vector<AcceptedConnection>& batch) {
+          for (AcceptedConnection& connection : batch) (*adopt)(std::move(connection), *loop);
+        },
+        std::move(options), listening);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-void TCPServer::stop_listening() {
-  stop_listening_from(0);
-  accept_thread_.reset();
-}
+// ---- The end
 
-void TCPServer::stop_listening_from(size_t first) {
-  for (; listening_.size() > first; listening_.pop_back()) {
-    const Listening& listening = listening_.back();
-    absl::Status status = call_on(*listening.loop, [acceptor = listening.acceptor] {
-      acceptor->reset();
-      return absl::OkStatus();
-    });
-    // Its loop does not run: it may be used from here.
-    if (!status.ok()) listening.acceptor->reset();
+bool TCPServer::on_own_thread() const {
+  for (const std::shared_ptr<LoopConnections>& loop : loops_) {
+    if (loop->loop().in_loop_thread()) return true;
   }
+  internal::MutexLock lock(mutex_);
+  return accept_thread_ != nullptr && accept_thread_->loop().in_loop_thread();
 }
 
-uint64_t TCPServer::drain(IOLoop::Duration deadline) {
-  const auto end = internal::saturating_add(std::chrono::steady_clock::now(), deadline);
-  stop_listening();
-  if (deadline > IOLoop::Duration::zero()) {
-    for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
-      loop->loop().add_callback([loop] {
-        loop->drop_pending();
-        loop->for_each([](IOStream& stream) { stream.close_when_flushed(); });
-      });
+std::vector<TCPServer::Listening> TCPServer::take_listening() {
+  internal::MutexLock lock(mutex_);
+  return std::exchange(listening_, {});
+}
+
+// `then` follows when all have stopped. Off the own threads it does not wait for loops that do not
+// run: these may be used from here.
+void TCPServer::stop_acceptors(const std::vector<Listening>& listening, Callback then) const {
+  const bool may_use_others = !on_own_thread();
+  auto after_all = std::make_shared<internal::AfterAll>(std::move(then));
+  for (const Listening& entry : listening) {
+    if (may_use_others && !entry.loop->running()) {
+      entry.acceptor->reset();
+      continue;
     }
-    if (wait_until_closed(end)) return 0;
+    entry.loop->add_callback([acceptor = entry.acceptor, after_all] {
+      if (*acceptor != nullptr) (*acceptor)->stop();
+      acceptor->reset();
+    });
   }
-  const uint64_t cut_off = open_connections();
-  for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) {
-    const auto close_all = [loop] {
-      loop->drop_pending();
-      loop->for_each(
-          [](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
-      return absl::OkStatus();
-    };
-    // A loop that does not run any more closes its streams when it is closed itself.
-    call_on(loop->loop(), close_all).IgnoreError();
-  }
-  return cut_off;
 }
 
-bool TCPServer::wait_until_closed(std::chrono::steady_clock::time_point deadline) const {
-  constexpr std::chrono::milliseconds kInterval(1);
-  while (open_connections() > 0) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(kInterval);
+void TCPServer::stop_listening() {
+  const std::vector<Listening> listening = take_listening();
+  auto stopped = std::make_shared<std::promise<void>>();
+  std::future<void> done = stopped->get_future();
+  stop_acceptors(listening, [stopped] { stopped->set_value(); });
+  if (on_own_thread()) return;
+  while (done.wait_for(kLook) != std::future_status::ready) {
+    // Stopped meanwhile, a loop never comes to it.
+    const bool some_run = std::any_of(listening.begin(), listening.end(),
+                                      [](const Listening& l) { return l.loop->running(); });
+    if (!some_run) return;
   }
-  return true;
 }
+
+std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
+    steady_clock::time_point deadline, absl::AnyInvocable<void(DrainReport)> done) {
+  std::vector<std::string> names;
+  for (const std::shared_ptr<LoopConnections>& loop : loops_) names.push_back(loop->loop().name());
+  auto progress = std::make_shared<internal::DrainProgress>(std::move(names));
+  stop_acceptors(take_listening(),
+                 [loops = loops_, deadline, progress, done = std::move(done)]() mutable {
+                   internal::drain_loops(loops, deadline, progress, std::move(done));
+                 });
+  return progress;
+}
+
+void TCPServer::wait_for(const internal::DrainProgress& progress,
+                         steady_clock::time_point deadline) const {
+  constexpr std::chrono::seconds kGrace(1);
+  while (!progress.wait_for(kLook)) {
+    // The connections of a loop that does not run any more end when it is closed.
+    const auto running = std::count_if(loops_.begin(), loops_.end(),
+                                       [](const auto& loop) { return loop->loop().running(); });
+    if (running == 0) return;
+    const bool late = steady_clock::now() > internal::saturating_add(deadline, kGrace);
+    if (late && static_cast<size_t>(running) < loops_.size()) return;
+  }
+}
+
+DrainReport TCPServer::drain(IOLoop::Duration deadline) {
+  const auto end = internal::saturating_add(steady_clock::now(), deadline);
+  const std::shared_ptr<internal::DrainProgress> progress = begin_drain(end, [](DrainReport) {});
+  if (!on_own_thread()) wait_for(*progress, end);
+  return progress->report();
+}
+
+DrainReport TCPServer::close_now() { return drain(IOLoop::Duration::zero()); }
+
+Future<DrainReport> TCPServer::drain_async(IOLoop::Duration deadline) {
+  Promise<DrainReport> promise;
+  Future<DrainReport> future = promise.get_future();
+  begin_drain(internal::saturating_add(steady_clock::now(), deadline),
+              [promise = std::move(promise)](DrainReport report) mutable {
+                promise.set_value(std::move(report));
+              });
+  return future;
+}
+
+// ---- What it has done
 
 TCPServer::LoopStats TCPServer::stats(size_t loop) const {
-  const internal::LoopConnections& connections = *loops_[loop];
+  const LoopConnections& connections = *loops_[loop];
   return {connections.accepted(), connections.open(), connections.bytes_received(),
           connections.bytes_sent()};
 }
 
 uint64_t TCPServer::open_connections() const {
   uint64_t open = 0;
-  for (const std::shared_ptr<internal::LoopConnections>& loop : loops_) open += loop->open();
+  for (const std::shared_ptr<LoopConnections>& loop : loops_) open += loop->open();
   return open;
+}
+
+AcceptMetrics TCPServer::accept_metrics() const {
+  AcceptMetrics sum;
+  for (const auto& counters : counters_) counters->add_to(sum);
+  return sum;
 }
 
 }  // namespace gyre

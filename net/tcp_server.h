@@ -1,6 +1,7 @@
 #ifndef GYRE_NET_TCP_SERVER_H_
 #define GYRE_NET_TCP_SERVER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,8 +14,14 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "gyre/loop/future.h"
+#include "gyre/loop/mutex.h"
+#include "gyre/net/accept_metrics.h"
 #include "gyre/net/acceptor.h"
+#include "gyre/net/admission.h"
 #include "gyre/net/connection_dispatcher.h"
+#include "gyre/net/connection_opener.h"
+#include "gyre/net/drain_report.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/net/listen_socket.h"
 #include "gyre/net/proxy_protocol.h"
@@ -22,19 +29,40 @@
 
 namespace gyre {
 
+namespace internal {
+class DrainProgress;
+}
+
 // Who accepts.
 enum class AcceptMode {
-  kThread,     // one thread with a loop of its own, which deals the connections out to the pool
-  kReusePort,  // every loop of the pool, each with a socket of its own; the kernel deals them out
+  // One thread with a loop of its own, which deals the connections out to the pool as `placement`
+  // says: even, and nothing is lost when it stops. Costs a hand-over between threads.
+  kThread,
+  // Every loop of the pool, from one socket that they share. The kernel wakes one of those that
+  // sleep (EPOLLEXCLUSIVE) with epoll, and all of them with the other backends, of which one wins.
+  // With epoll the loop that slept last is woken first: a server that has little to do has it on
+  // few loops. No hand-over, and nothing is lost when it stops.
+  kShared,
+  // Every loop of the pool, each with a socket of its own; the kernel deals the connections out by
+  // a hash of both addresses, to busy and idle loops alike. No hand-over, and no queue is shared. A
+  // process that ends takes the queues of its sockets with it, so stop_listening() first.
+  // Unimplemented where the kernel does not balance (ListenOptions::reuse_port).
+  kReusePort,
 };
 
-// "thread", "reuseport"; InvalidArgument names what there is.
+// "thread", "shared", "reuseport"; InvalidArgument names what there is.
 absl::StatusOr<AcceptMode> parse_accept_mode(std::string_view name);
 
 struct TCPServerOptions {
   AcceptMode accept = AcceptMode::kThread;
-  // Of AcceptMode::kThread; with kReusePort the kernel hashes the peer's address.
+  // Of AcceptMode::kThread; else the kernel decides.
   Placement placement = Placement::kRoundRobin;
+  // Instead of `placement`. Of AcceptMode::kThread.
+  PickLoop pick_loop = nullptr;
+  // How many connections may be open, and how fast they may come. None is limited by default.
+  ConnectionLimits limits = {};
+  // Connections that are accepted in one turn of a loop, before its others have theirs.
+  size_t accept_batch = Acceptor::kMaxBatch;
   ListenOptions listen = {};
   IOStreamOptions stream = {};
   // Set: a load balancer stands in front, and tells whose a connection is in a PROXY header
@@ -44,13 +72,13 @@ struct TCPServerOptions {
   std::string name = "gyre";
 };
 
-// Accepts TCP connections and makes them streams on the loops of a pool. Any thread, one at a time;
-// not on the pool's own threads.
+// Accepts TCP connections and makes them streams on the loops of a pool. Any thread, several at a
+// time; what is different on the pool's own threads is said there.
 class TCPServer {
  public:
   // Called for each connection on the loop that it lives on; at the same time on several loops.
   // While the stream is open the server keeps it, so that it may be dropped.
-  using Handler = absl::AnyInvocable<void(std::shared_ptr<IOStream>) const>;
+  using Handler = internal::ConnectionOpener::Handler;
 
   // `pool` is borrowed. `handler` returns void, or a Task, which is run to its end.
   template <class H>
@@ -58,29 +86,49 @@ class TCPServer {
       LoopPool& pool, H handler, TCPServerOptions options = {})
       : TCPServer(pool, as_handler(std::move(handler)), std::move(options), Private()) {}
 
-  // close_now().
+  // close_now(). Not on the acceptor's thread.
   ~TCPServer();
   TCPServer(const TCPServer&) = delete;
   TCPServer& operator=(const TCPServer&) = delete;
 
-  // Listens on a host's address (a name, "127.0.0.1", "::1"; "" is every IPv4 address) and begins
-  // to accept. Port 0: the kernel picks one. Resolving a name blocks. Fails as ListenSocket::bind
-  // does, NotFound for an unknown host. May be called again, for further addresses.
+  // Listens on a host's addresses (a name, "127.0.0.1", "::1"; "" is every address of IPv4 and
+  // IPv6) and begins to accept. Port 0: the kernel picks one, the same for all of them. A family or
+  // an address that the machine does not have is skipped if it has another. Resolving a name
+  // blocks. Fails as ListenSocket::bind_all does, NotFound for an unknown host; all are listened on
+  // then or none. May be called again, for further addresses. Not on the pool's own threads.
   absl::Status listen(uint16_t port, std::string_view host = "");
+  absl::Status listen(const SocketAddress& address);
+  // With a socket that listens already. InvalidArgument with AcceptMode::kReusePort, which needs
+  // one for each loop.
+  absl::Status listen(ListenSocket socket);
 
-  // Of the first listen().
+  // Of the first listen(), which has returned; with several addresses, the first of them.
   const SocketAddress& address() const { return addresses_.front(); }
   uint16_t port() const { return address().port(); }
 
-  // Closes the listening sockets; open connections go on. Idempotent.
-  void stop_listening();
-  // stop_listening(), then closes each connection once what it wrote was sent; after `deadline` the
-  // rest is closed. Blocks until then. Gives how many were cut off.
-  uint64_t drain(IOLoop::Duration deadline);
-  // stop_listening(), and closes every connection at once.
-  void close_now() { drain(IOLoop::Duration::zero()); }
+  // ---- The end
+  //
+  // Each may be called more than once, at the same time, and while another is going on. On a thread
+  // of the pool they do not wait, which would be for themselves: what they begin goes on by itself,
+  // and the report has `finished` false. drain_async() is for there.
 
-  // What one loop of the pool has of this server. Any thread.
+  // Accepts who is in the kernel's queues, and closes the sockets; open connections go on. Where
+  // the kernel can be told to add nobody meanwhile (Linux) no connection is reset by it.
+  void stop_listening();
+
+  // stop_listening(), then closes each connection as soon as it is idle (IOStream::idle): at once,
+  // or when its answer was sent. What is open at the deadline is closed.
+  DrainReport drain(IOLoop::Duration deadline);
+  // stop_listening(), and closes every connection at once: drain(0).
+  DrainReport close_now();
+
+  // The same, never waiting. The future may be awaited on any loop. The server may be destroyed
+  // meanwhile, which closes what is open.
+  Future<DrainReport> drain_async(IOLoop::Duration deadline);
+
+  // ---- What it has done. Any thread.
+
+  // What one loop of the pool has of this server.
   struct LoopStats {
     uint64_t accepted = 0;
     uint64_t open = 0;
@@ -89,6 +137,7 @@ class TCPServer {
   };
   LoopStats stats(size_t loop) const;
   uint64_t open_connections() const;
+  AcceptMetrics accept_metrics() const;
 
  private:
   struct Private {};
@@ -102,6 +151,8 @@ class TCPServer {
       auto shared = std::make_shared<const H>(std::move(handler));
       return [shared](std::shared_ptr<IOStream> stream) {
         IOLoop& loop = stream->loop();
+        // It may have an answer to give before it reads.
+        internal::StreamAccess::answers_first(*stream);
         // Begins in the next iteration; the function lives as long as its Task.
         loop.spawn_callback(
             [shared](std::shared_ptr<IOStream> s) { return handle_stream(shared, std::move(s)); },
@@ -120,32 +171,52 @@ class TCPServer {
                                   std::shared_ptr<IOStream> stream) {
     struct Closer {
       std::shared_ptr<IOStream> stream;
+      bool threw = true;
       ~Closer() {
-        if (stream != nullptr) stream->close(absl::InternalError("the connection's handler threw"));
+        if (threw) stream->close(absl::InternalError("the connection's handler threw"));
+        internal::StreamAccess::answered(std::move(stream));
       }
     } closer{stream};
     co_await (*handler)(std::move(stream));
-    closer.stream = nullptr;
+    closer.threw = false;
   }
 
-  absl::Status accept_in_thread(ListenSocket socket);
-  absl::Status accept_in_loops(ListenSocket first);
-  void stop_listening_from(size_t first);
-  bool wait_until_closed(std::chrono::steady_clock::time_point deadline) const;
-
-  LoopPool& pool_;
-  const TCPServerOptions options_;
-  std::vector<std::shared_ptr<internal::LoopConnections>> loops_;
-  std::shared_ptr<const ConnectionDispatcher::Adopt> adopt_;
-  std::vector<SocketAddress> addresses_;
   // An acceptor is made, used and destroyed on its loop.
   struct Listening {
     IOLoop* loop;
     std::shared_ptr<std::unique_ptr<Acceptor>> acceptor;
   };
-  std::vector<Listening> listening_;
-  std::shared_ptr<ConnectionDispatcher> dispatcher_;
-  std::unique_ptr<LoopThread> accept_thread_;
+
+  absl::Status accept_on(std::vector<ListenSocket> sockets);
+  absl::Status accept_in_thread(ListenSocket socket, std::vector<Listening>& listening);
+  absl::Status accept_in_loops(ListenSocket socket, std::vector<Listening>& listening);
+  absl::Status add_acceptor(IOLoop& loop, std::shared_ptr<ListenSocket> socket, Acceptor::Sink sink,
+                            Acceptor::Options options, std::vector<Listening>& listening);
+  absl::StatusOr<IOLoop*> accept_loop();
+  Acceptor::Options acceptor_options(size_t counters) const;
+
+  bool on_own_thread() const;
+  void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
+  std::vector<Listening> take_listening();
+  std::shared_ptr<internal::DrainProgress> begin_drain(
+      std::chrono::steady_clock::time_point deadline, absl::AnyInvocable<void(DrainReport)> done);
+  void wait_for(const internal::DrainProgress& progress,
+                std::chrono::steady_clock::time_point deadline) const;
+
+  LoopPool& pool_;
+  const TCPServerOptions options_;
+  const std::shared_ptr<internal::PlaceSignal> freed_;
+  const std::shared_ptr<internal::Admission> admission_;  // nullptr: nothing is limited
+  std::vector<std::shared_ptr<internal::LoopConnections>> loops_;
+  // One for each loop, and one for the acceptor's thread.
+  std::vector<std::shared_ptr<internal::AcceptCounters>> counters_;
+  std::shared_ptr<const ConnectionDispatcher::Adopt> adopt_;
+
+  mutable internal::Mutex mutex_;
+  std::vector<SocketAddress> addresses_;  // written under the lock
+  std::vector<Listening> listening_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<ConnectionDispatcher> dispatcher_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<LoopThread> accept_thread_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace gyre

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -25,6 +26,7 @@
 namespace gyre::testing {
 namespace {
 
+using internal::AcceptedConnection;
 using std::chrono::milliseconds;
 using ::testing::Each;
 using ::testing::Le;
@@ -43,11 +45,23 @@ class AcceptorTest : public StreamTest {
     return acceptor.ok() ? *std::move(acceptor) : nullptr;
   }
   // Keeps the connections, and how many came together.
-  std::unique_ptr<Acceptor> accept_and_keep() {
-    return accept_with([this](std::vector<UniqueFd>& connections) {
+  std::unique_ptr<Acceptor> accept_and_keep() { return accept_with(keeping_sink()); }
+  Acceptor::Sink keeping_sink() {
+    return [this](std::vector<AcceptedConnection>& connections) {
       batches_.push_back(connections.size());
-      for (UniqueFd& connection : connections) accepted_.push_back(std::move(connection));
-    });
+      for (AcceptedConnection& connection : connections) {
+        accepted_.push_back(std::move(connection.fd));
+        places_.push_back(std::move(connection.place));
+      }
+    };
+  }
+  std::unique_ptr<Acceptor> accept_and_keep(Acceptor::Options options) {
+    options.counters = counters_;
+    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+        Acceptor::create(*loop_, std::make_shared<ListenSocket>(*std::move(socket_)),
+                         keeping_sink(), std::move(options));
+    EXPECT_TRUE(acceptor.ok()) << acceptor.status();
+    return acceptor.ok() ? *std::move(acceptor) : nullptr;
   }
 
   // Connected by the kernel, whether or not somebody accepts.
@@ -71,7 +85,10 @@ class AcceptorTest : public StreamTest {
   SocketAddress address_;
   std::vector<UniqueFd> clients_;
   std::vector<UniqueFd> accepted_;
+  std::vector<internal::Place> places_;
   std::vector<size_t> batches_;
+  std::shared_ptr<internal::AcceptCounters> counters_ =
+      std::make_shared<internal::AcceptCounters>();
 };
 GYRE_FOR_EACH_BACKEND(AcceptorTest);
 
@@ -118,7 +135,7 @@ TEST_P(AcceptorTest, ABurstComesInBatchesBetweenWhichOthersHaveTheirTurn) {
 TEST_P(AcceptorTest, ClosesWhatTheSinkLeaves) {
   size_t seen = 0;
   const std::unique_ptr<Acceptor> acceptor =
-      accept_with([&](std::vector<UniqueFd>& batch) { seen += batch.size(); });
+      accept_with([&](std::vector<AcceptedConnection>& batch) { seen += batch.size(); });
   const int fds = count_open_fds();
   connect(3);
   run_until([&] { return seen == 3; });
@@ -128,13 +145,14 @@ TEST_P(AcceptorTest, ClosesWhatTheSinkLeaves) {
 TEST_P(AcceptorTest, ASinkThatThrowsLosesItsBatchAndGetsTheNext) {
   log_.expect(LogLevel::kError, "from the sink");
   size_t seen = 0;
-  const std::unique_ptr<Acceptor> acceptor = accept_with([&](std::vector<UniqueFd>& batch) {
-    if (seen == 0) {
-      seen = batch.size();
-      throw std::runtime_error("from the sink");
-    }
-    seen += batch.size();
-  });
+  const std::unique_ptr<Acceptor> acceptor =
+      accept_with([&](std::vector<AcceptedConnection>& batch) {
+        if (seen == 0) {
+          seen = batch.size();
+          throw std::runtime_error("from the sink");
+        }
+        seen += batch.size();
+      });
   const int fds = count_open_fds();
   connect(1);
   run_until([&] { return seen == 1; });
@@ -210,8 +228,97 @@ TEST_P(AcceptorTest, ClosedTogetherWithTheLoopItMayBeDestroyedLater) {
 
 TEST_P(AcceptorTest, OnAClosedLoopIsAnErrorAndClosesTheSocket) {
   EXPECT_TRUE(loop_->close().ok());
-  EXPECT_FALSE(Acceptor::create(*loop_, *std::move(socket_), [](std::vector<UniqueFd>&) {}).ok());
+  EXPECT_FALSE(
+      Acceptor::create(*loop_, *std::move(socket_), [](std::vector<AcceptedConnection>&) {}).ok());
   EXPECT_FALSE(can_connect());
+}
+
+// ---- The last call
+
+TEST_P(AcceptorTest, StoppedItHandsOverWhoWaitsAndRefusesOthers) {
+  constexpr size_t kWaiting = 2 * Acceptor::kMaxBatch + 3;
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep({});
+  connect(kWaiting);
+  acceptor->stop();
+  EXPECT_EQ(accepted_.size(), kWaiting);
+  EXPECT_EQ(counters_->accepted.get(), kWaiting);
+  EXPECT_FALSE(can_connect());
+  acceptor->stop();
+  run_turns(2);
+  EXPECT_EQ(accepted_.size(), kWaiting);
+  write_all(accepted_.back().get(), "well");
+  char bytes[4];
+  EXPECT_EQ(::recv(clients_.back().get(), bytes, 4, MSG_WAITALL), 4) << "not reset";
+}
+
+// The queue of an adopted socket is others', too.
+TEST_P(AcceptorTest, StoppedItLeavesTheCopiesOfAnAdoptedSocketAlone) {
+  const UniqueFd copy(::dup(socket_->fileno()));
+  socket_ = ListenSocket::adopt(UniqueFd(::dup(socket_->fileno())));
+  ASSERT_TRUE(socket_.ok()) << socket_.status();
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep({});
+  acceptor->stop();
+  EXPECT_TRUE(can_connect());
+}
+
+// ---- Limits
+
+TEST_P(AcceptorTest, WhoIsRejectedIsClosedAndCounted) {
+  Acceptor::Options options;
+  int asked = 0;
+  options.gate = [&](AcceptedConnection&, bool) -> internal::Verdict {
+    if (++asked == 2) return {internal::Verdict::kReject, LimitKind::kSource};
+    return {};
+  };
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep(std::move(options));
+  connect(3);
+  run_until_accepted(2);
+  EXPECT_TRUE(at_end(clients_[1].get()));
+  EXPECT_EQ(counters_->rejected[static_cast<int>(LimitKind::kSource)].get(), 1u);
+  EXPECT_EQ(counters_->accepted.get(), 2u);
+}
+
+TEST_P(AcceptorTest, AtALimitWhoIsNextWaitsUntilAPlaceIsGivenBack) {
+  ConnectionLimits limits;
+  limits.total = 2;
+  Acceptor::Options options;
+  const auto admission = std::make_shared<internal::Admission>(limits, 1);
+  options.admission = admission;
+  options.gate = [admission](AcceptedConnection& connection, bool last_call) {
+    return admission->enter(1, {}, last_call, connection.place);
+  };
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep(std::move(options));
+  connect(5);
+  run_until_accepted(2);
+  const uint64_t events = loop_->metrics().events;
+  run_turns(20);
+  EXPECT_EQ(loop_->metrics().events, events) << "it does not spin";
+  EXPECT_EQ(accepted_.size(), 2u);
+  EXPECT_EQ(counters_->waits.get(), 1u);
+  for (size_t next = 3; next <= 5; ++next) {
+    places_[0] = {};
+    places_.erase(places_.begin());
+    run_until_accepted(next);
+  }
+  connect(1);
+  run_turns(3);
+  acceptor->stop();
+  EXPECT_EQ(accepted_.size(), 5u);
+  EXPECT_EQ(counters_->rejected[static_cast<int>(LimitKind::kTotal)].get(), 1u)
+      << "who still waits at the end is told so";
+}
+
+TEST_P(AcceptorTest, AtARateLimitItGoesOnByTheClock) {
+  Acceptor::Options options;
+  int asked = 0;
+  options.gate = [&](AcceptedConnection&, bool) -> internal::Verdict {
+    if (++asked % 2 == 1) return {internal::Verdict::kWait, LimitKind::kRate, milliseconds(1)};
+    return {};
+  };
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep(std::move(options));
+  connect(3);
+  run_until_accepted(3);
+  EXPECT_EQ(counters_->waits.get(), 3u);
 }
 
 // ---- No fd is left
@@ -236,6 +343,11 @@ class AcceptorWithoutFds : public AcceptorTest {
     none.rlim_cur = closed_fd();
     EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
   }
+  static Acceptor::Options options_with(std::shared_ptr<internal::PlaceSignal> freed) {
+    Acceptor::Options options;
+    options.freed = std::move(freed);
+    return options;
+  }
   void allow_fds() { ::setrlimit(RLIMIT_NOFILE, &limit_); }
 
   // The acceptor has tried, and waits.
@@ -249,30 +361,72 @@ class AcceptorWithoutFds : public AcceptorTest {
 };
 GYRE_FOR_EACH_BACKEND(AcceptorWithoutFds);
 
-TEST_P(AcceptorWithoutFds, SaysSoOnceAndDoesNotSpin) {
+// Those who wait see a close, and not a silence.
+TEST_P(AcceptorWithoutFds, ShedsABatchSaysSoOnceAndDoesNotSpin) {
   log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
-  const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep({});
   connect(3);
   allow_no_fds();
   run_until_it_gave_up();
+  EXPECT_EQ(counters_->shed.get(), 3u);
+  EXPECT_EQ(counters_->back_offs.get(), 1u);
+  EXPECT_EQ(counters_->spares_lost.get(), 0u);
+  for (const UniqueFd& client : clients_) EXPECT_TRUE(at_end(client.get()));
   const uint64_t events = loop_->metrics().events;
   run_turns(100);
   EXPECT_EQ(loop_->metrics().events, events) << "the socket is looked at, although nothing helps";
 }
 
-TEST_P(AcceptorWithoutFds, AcceptsWhoWaitedOnceThereAreSomeAgain) {
+TEST_P(AcceptorWithoutFds, ShedsNoMoreThanABatchAtATime) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep({});
+  connect(Acceptor::kMaxBatch + 5);
+  allow_no_fds();
+  run_until_it_gave_up();
+  EXPECT_EQ(counters_->shed.get(), Acceptor::kMaxBatch);
+}
+
+TEST_P(AcceptorWithoutFds, AcceptsWhoComesOnceThereAreSomeAgain) {
   log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
   const std::unique_ptr<Acceptor> acceptor = accept_and_keep();
-  connect(2);
+  connect(1);
   allow_no_fds();
   run_until_it_gave_up();
   allow_fds();
+  connect(2);
   run_turns(2);
   EXPECT_TRUE(accepted_.empty()) << "not before the delay";
   clock_.advance(milliseconds(10));
   run_until_accepted(2);
   connect(1);
   run_until_accepted(3);
+}
+
+TEST_P(AcceptorWithoutFds, AcceptsAtOnceWhenAConnectionHasEnded) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  const auto freed = std::make_shared<internal::PlaceSignal>();
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep(options_with(freed));
+  connect(1);
+  allow_no_fds();
+  run_until_it_gave_up();
+  EXPECT_TRUE(freed->has_waiters());
+  allow_fds();
+  connect(1);
+  freed->notify();
+  run_until_accepted(1);  // the clock stands still
+  EXPECT_FALSE(freed->has_waiters());
+}
+
+TEST_P(AcceptorWithoutFds, ASignalThatComesAfterItsEndIsNothing) {
+  log_.expect(LogLevel::kWarning, "accepting on " + address_.to_string());
+  const auto freed = std::make_shared<internal::PlaceSignal>();
+  std::unique_ptr<Acceptor> acceptor = accept_and_keep(options_with(freed));
+  connect(1);
+  allow_no_fds();
+  run_until_it_gave_up();
+  freed->notify();
+  acceptor.reset();
+  run_turns(2);
 }
 
 TEST_P(AcceptorWithoutFds, TriesLessOftenTheLongerItLasts) {
@@ -283,6 +437,9 @@ TEST_P(AcceptorWithoutFds, TriesLessOftenTheLongerItLasts) {
   run_until_it_gave_up();
   uint64_t events = loop_->metrics().events;
   for (const int delay : {10, 20, 40, 80, 160, 320, 640, 1000, 1000}) {
+    allow_fds();
+    connect(1);
+    allow_no_fds();
     clock_.advance(milliseconds(delay - 1));
     run_turns(2);
     EXPECT_EQ(loop_->metrics().events, events) << "too early, of " << delay << " ms";

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,10 +23,9 @@
 namespace gyre::testing {
 namespace {
 
-using absl::StatusCode;
+using internal::AcceptedConnection;
 using internal::LoopConnections;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class ConnectionDispatcherTest : public LoopTest {
@@ -42,16 +42,22 @@ class ConnectionDispatcherTest : public LoopTest {
 
   // Keeps the fds by loop.
   std::unique_ptr<ConnectionDispatcher> make(Placement placement) {
-    return make(placement, [this](UniqueFd connection, LoopConnections& loop) {
+    ConnectionDispatcher::Options options;
+    options.placement = placement;
+    return make(std::move(options));
+  }
+  std::unique_ptr<ConnectionDispatcher> make(ConnectionDispatcher::Options options) {
+    return make(std::move(options), [this](AcceptedConnection connection, LoopConnections& loop) {
       EXPECT_TRUE(loop.loop().in_loop_thread());
-      adopted_[index_of(loop)].push_back(connection.get());
-      kept_.push_back(std::move(connection));
+      adopted_[index_of(loop)].push_back(connection.fd.get());
+      kept_.push_back(std::move(connection.fd));
     });
   }
-  std::unique_ptr<ConnectionDispatcher> make(Placement placement,
+  std::unique_ptr<ConnectionDispatcher> make(ConnectionDispatcher::Options options,
                                              ConnectionDispatcher::Adopt adopt) {
     return std::make_unique<ConnectionDispatcher>(
-        books_, placement, std::make_shared<const ConnectionDispatcher::Adopt>(std::move(adopt)));
+        books_, std::move(options),
+        std::make_shared<const ConnectionDispatcher::Adopt>(std::move(adopt)));
   }
   size_t index_of(const LoopConnections& loop) const {
     size_t i = 0;
@@ -61,12 +67,12 @@ class ConnectionDispatcherTest : public LoopTest {
 
   // `count` connections; gives their numbers.
   std::vector<int> dispatch(ConnectionDispatcher& dispatcher, int count) {
-    std::vector<UniqueFd> connections;
+    std::vector<AcceptedConnection> connections;
     std::vector<int> numbers;
     for (int i = 0; i < count; ++i) {
       FdPair pair = socket_pair();
       numbers.push_back(pair.a.get());
-      connections.push_back(std::move(pair.a));
+      connections.push_back({std::move(pair.a)});
       peers_.push_back(std::move(pair.b));
     }
     dispatcher.dispatch(connections);
@@ -178,7 +184,7 @@ TEST_P(ConnectionDispatcherTest, NothingToDispatchPostsNothing) {
   dispatch(*dispatcher, 0);
   run_turns(*loops_[0], 1);
   EXPECT_EQ(loops_[0]->metrics().callbacks, 2u);
-  EXPECT_EQ(dispatcher->refused(), 0u);
+  EXPECT_EQ(dispatcher->counters().refused.get(), 0u);
 }
 
 // ---- Loops that are closed
@@ -190,14 +196,14 @@ TEST_P(ConnectionDispatcherTest, AClosedLoopsShareGoesToTheOthers) {
   EXPECT_THAT(open(), ElementsAre(2, 0, 4));
   run_all();
   EXPECT_EQ(adopted_[0].size() + adopted_[2].size(), 6u);
-  EXPECT_EQ(dispatcher->refused(), 0u);
+  EXPECT_EQ(dispatcher->counters().refused.get(), 0u);
 }
 
 TEST_P(ConnectionDispatcherTest, WhereEveryLoopIsClosedTheConnectionsAreClosedAndCounted) {
   const auto dispatcher = make(Placement::kLeastConnections);
   for (const std::unique_ptr<IOLoop>& loop : loops_) loop->close().IgnoreError();
   for (const int fd : dispatch(*dispatcher, 5)) EXPECT_FALSE(is_open(fd));
-  EXPECT_EQ(dispatcher->refused(), 5u);
+  EXPECT_EQ(dispatcher->counters().refused.get(), 5u);
   EXPECT_THAT(open(), ElementsAre(0, 0, 0));
   char byte;
   EXPECT_EQ(::read(peers_[0].get(), &byte, 1), 0) << "the peer is told";
@@ -222,12 +228,12 @@ TEST_P(ConnectionDispatcherTest, MayBeGoneWhenItsConnectionsArrive) {
 // Posts race with the loops' close: each connection is adopted, or closed and taken off the books.
 TEST_P(ConnectionDispatcherTest, NoConnectionIsLostWhileALoopIsClosedByItsThread) {
   std::atomic<int> adopted{0};
-  const auto dispatcher =
-      make(Placement::kRoundRobin, [&](UniqueFd connection, LoopConnections& loop) {
-        connection.reset();
-        loop.count_lost();  // closed: as a stream does
-        adopted.fetch_add(1);
-      });
+  const auto dispatcher = make(ConnectionDispatcher::Options(),
+                               [&](AcceptedConnection connection, LoopConnections& loop) {
+                                 connection.fd.reset();
+                                 loop.count_lost();  // closed: as a stream does
+                                 adopted.fetch_add(1);
+                               });
   const int fds = count_open_fds();
   {
     LoopInThread first(*loops_[0]), second(*loops_[1]), third(*loops_[2]);
@@ -245,7 +251,7 @@ TEST_P(ConnectionDispatcherTest, NoConnectionIsLostWhileALoopIsClosedByItsThread
       EXPECT_TRUE(arrived.wait());
     }
   }
-  EXPECT_EQ(dispatcher->refused(), 0u);
+  EXPECT_EQ(dispatcher->counters().refused.get(), 0u);
   EXPECT_GE(adopted.load(), 500 - 25 * 10);
   EXPECT_THAT(open(), ElementsAre(0, 0, 0));
   peers_.clear();
@@ -253,20 +259,64 @@ TEST_P(ConnectionDispatcherTest, NoConnectionIsLostWhileALoopIsClosedByItsThread
   EXPECT_LE(count_open_fds(), fds);
 }
 
-// ---- Names
+// ---- The user's choice
 
-TEST(Placement, IsParsedByName) {
-  EXPECT_EQ(parse_placement("round_robin").value(), Placement::kRoundRobin);
-  EXPECT_EQ(parse_placement("least_connections").value(), Placement::kLeastConnections);
+TEST_P(ConnectionDispatcherTest, TheUsersFunctionChooses) {
+  ConnectionDispatcher::Options options;
+  options.pick = [](const SocketAddress&, const LoopLoads& loads) {
+    EXPECT_EQ(loads.size(), 3u);
+    return loads.connections(2) < 2 ? 2 : 1;
+  };
+  dispatch(*make(std::move(options)), 4);
+  EXPECT_THAT(open(), ElementsAre(0, 2, 2));
 }
 
-TEST(Placement, AnUnknownOneIsQuotedAndTheOthersAreNamed) {
-  for (const char* name : {"", "Round_Robin", "round-robin", "random"}) {
-    const absl::Status status = parse_placement(name).status();
-    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("\"" + std::string(name) + "\""));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("round_robin and least_connections"));
+TEST_P(ConnectionDispatcherTest, AnAnswerOutOfRangeOrWithoutRoomGoesRound) {
+  ConnectionDispatcher::Options options;
+  options.per_loop = 2;
+  options.pick = [](const SocketAddress&, const LoopLoads& loads) {
+    return loads.has_room(0) ? size_t{0} : size_t{99};
+  };
+  dispatch(*make(std::move(options)), 6);
+  EXPECT_THAT(open(), ElementsAre(2, 2, 2));
+}
+
+TEST_P(ConnectionDispatcherTest, AnExceptionOfTheUsersFunctionLosesNoConnection) {
+  log_.expect(LogLevel::kError, "no idea");
+  ConnectionDispatcher::Options options;
+  options.pick = [](const SocketAddress&, const LoopLoads&) -> size_t {
+    throw std::runtime_error("no idea");
+  };
+  const auto dispatcher = make(std::move(options));
+  loop_->add_callback([&] {
+    dispatch(*dispatcher, 1);
+    loop_->stop();
+  });
+  run();
+  EXPECT_EQ(open()[0] + open()[1] + open()[2], 1u);
+}
+
+// ---- Limits
+
+TEST_P(ConnectionDispatcherTest, ALoopAtItsLimitIsPassedOver) {
+  for (const Placement placement :
+       {Placement::kRoundRobin, Placement::kLeastConnections, Placement::kTwoChoices,
+        Placement::kSourceHash, Placement::kLeastBusy}) {
+    ConnectionDispatcher::Options options;
+    options.placement = placement;
+    options.per_loop = open()[0] + 3;
+    dispatch(*make(std::move(options)), 9);
+    EXPECT_EQ(open()[0], open()[1]) << to_string(placement);
+    EXPECT_EQ(open()[1], open()[2]) << to_string(placement);
   }
+}
+
+TEST_P(ConnectionDispatcherTest, CountsAHandOverForEachLoopOfABatch) {
+  const auto dispatcher = make(Placement::kRoundRobin);
+  dispatch(*dispatcher, 30);
+  EXPECT_EQ(dispatcher->counters().hand_overs.get(), 3u);
+  dispatch(*dispatcher, 1);
+  EXPECT_EQ(dispatcher->counters().hand_overs.get(), 4u);
 }
 
 }  // namespace

@@ -25,6 +25,12 @@
 
 namespace gyre::testing {
 
+inline std::string name_of(AcceptMode mode) {
+  return mode == AcceptMode::kThread   ? "thread"
+         : mode == AcceptMode::kShared ? "shared"
+                                       : "reuseport";
+}
+
 // A server on a pool of two loops, of each backend and with each way to accept. The log is watched,
 // and when all is over no fd may be left.
 class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, AcceptMode>> {
@@ -105,11 +111,11 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
       Servers, suite,                                                                             \
       ::testing::Combine(                                                                         \
           ::testing::ValuesIn(::gyre::testing::all_backends()),                                   \
-          ::testing::Values(::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kReusePort)),        \
+          ::testing::Values(::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kShared,             \
+                            ::gyre::AcceptMode::kReusePort)),                                     \
       [](const ::testing::TestParamInfo<std::tuple<::gyre::Backend, ::gyre::AcceptMode>>& info) { \
-        return std::string(::gyre::to_string(std::get<0>(info.param))) +                          \
-               (std::get<1>(info.param) == ::gyre::AcceptMode::kThread ? "_thread"                \
-                                                                       : "_reuseport");           \
+        return std::string(::gyre::to_string(std::get<0>(info.param))) + "_" +                    \
+               ::gyre::testing::name_of(std::get<1>(info.param));                                 \
       })
 
 }  // namespace gyre::testing
