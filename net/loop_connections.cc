@@ -42,10 +42,17 @@ void LoopConnections::remove(IOStream& stream) {
 void LoopConnections::tell_watchers_of_end(const IOStream& stream) {
   // A watcher may be the last to know this object.
   const std::shared_ptr<LoopConnections> keep = shared_from_this();
-  for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->removed(stream);
+  for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->removed(stream, cutting_off_);
   if (first_ != nullptr) return;
   const std::vector<std::shared_ptr<Watcher>> watchers = std::exchange(watchers_, {});
   for (const std::shared_ptr<Watcher>& watcher : watchers) watcher->all_gone();
+}
+
+void LoopConnections::cut_off_all() {
+  drop_pending();
+  cutting_off_ = true;
+  for_each([](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
+  cutting_off_ = false;
 }
 
 void LoopConnections::for_each(absl::FunctionRef<void(IOStream&)> visit) {

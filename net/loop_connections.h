@@ -70,11 +70,14 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   }
   static const ProxyHeader* proxy_header(const IOStream& stream);
 
+  // Closes them all, which counts as cut off.
+  void cut_off_all();
+
   // Who is told of the connections that come and go, on the loop's thread.
   class Watcher {
    public:
     virtual void added(IOStream& stream) = 0;
-    virtual void removed(const IOStream& stream) = 0;
+    virtual void removed(const IOStream& stream, bool cut_off) = 0;
     // None is left: the last call, unless there was none from the start.
     virtual void all_gone() = 0;
     virtual ~Watcher() = default;
@@ -89,6 +92,7 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   IOLoop& loop_;
   const std::shared_ptr<PlaceSignal> freed_;
   IOStream* first_ = nullptr;
+  bool cutting_off_ = false;
   absl::flat_hash_set<PendingConnection*> pending_;
   absl::flat_hash_map<const IOStream*, ProxyHeader> proxy_headers_;
   std::shared_ptr<LoopConnections> self_;              // while there are streams in the list

@@ -42,10 +42,10 @@ class LoopDrain final : public LoopConnections::Watcher,
     connections_->watch(shared_from_this());
     connections_->for_each([this](IOStream& stream) { note(stream); });
     IOLoop& loop = connections_->loop();
-    if (loop.time() >= deadline_) return cut_off();
+    if (loop.time() >= deadline_) return connections_->cut_off_all();
     connections_->for_each([](IOStream& stream) { stream.close_when_idle(); });
     timeout_ = loop.call_at(deadline_, [self = weak_from_this()] {
-      if (const std::shared_ptr<LoopDrain> drain = self.lock()) drain->cut_off();
+      if (const std::shared_ptr<LoopDrain> drain = self.lock()) drain->connections_->cut_off_all();
     });
   }
 
@@ -53,9 +53,10 @@ class LoopDrain final : public LoopConnections::Watcher,
     note(stream);
     stream.close_when_idle();
   }
-  void removed(const IOStream& stream) override {
-    ++(cutting_ ? result_.cut_off : result_.served);
-    result_.last_was_cut_off = cutting_;
+  // Cut off by this drain, or by one that began later.
+  void removed(const IOStream& stream, bool cut_off) override {
+    ++(cut_off ? result_.cut_off : result_.served);
+    result_.last_was_cut_off = cut_off;
     const auto peer = peers_.extract(&stream);
     result_.last = peer.empty() ? std::nullopt : std::optional(peer.mapped());
     result_.ended = std::chrono::steady_clock::now();
@@ -72,12 +73,6 @@ class LoopDrain final : public LoopConnections::Watcher,
       peers_.emplace(&stream, *peer);
     }
   }
-  void cut_off() {
-    cutting_ = true;
-    connections_->drop_pending();
-    connections_->for_each(
-        [](IOStream& stream) { stream.close(absl::CancelledError("the server was closed")); });
-  }
   void report() { progress_->loop_done(index_, result_); }
 
   const std::shared_ptr<LoopConnections> connections_;
@@ -88,7 +83,6 @@ class LoopDrain final : public LoopConnections::Watcher,
   DrainProgress::LoopResult result_;
   std::unordered_map<const IOStream*, SocketAddress> peers_;
   IOLoop::Timeout timeout_;
-  bool cutting_ = false;
 };
 
 }  // namespace

@@ -8,9 +8,14 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -64,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Mode{"default", {}}, Mode{"epoll", {"--backend=epoll"}},
                       Mode{"select", {"--backend=select"}},
                       Mode{"reuseport", {"--accept=reuseport"}},
+                      Mode{"shared", {"--accept=shared"}},
                       Mode{"least_connections", {"--placement=least_connections"}}),
     [](const ::testing::TestParamInfo<Mode>& info) { return info.param.name; });
 
@@ -185,6 +191,123 @@ TEST(UdpEcho, SendsDatagramsBackUntilSigterm) {
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();
   EXPECT_THAT(server.out(), HasSubstr("3 datagrams received, 3 sent"));
+}
+
+// A client that the drain waits for: it has asked for more than it reads.
+class SlowReader {
+ public:
+  explicit SlowReader(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    const absl::StatusOr<SocketAddress> address = SocketAddress::parse("127.0.0.1", port);
+    EXPECT_EQ(::connect(fd_.get(), address->data(), address->size()), 0);
+    const int small = 64 * 1024;
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    const timeval deadline{.tv_sec = 1, .tv_usec = 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof(deadline));
+    // Until the echo is stuck, and with it this: what the sockets and the server hold is taken.
+    const std::string block(1 << 20, 'x');
+    while (::send(fd_.get(), block.data(), block.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(block.size())) {
+    }
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
+bool refuses(uint16_t port) {
+  const absl::StatusOr<SocketAddress> address = SocketAddress::parse("127.0.0.1", port);
+  return ListenSocket::bind(*address).ok();
+}
+
+// Drains on the first, closes on the second: or the test would see its deadline.
+TEST(EchoServerSignals, ASecondSigtermClosesNow) {
+  Process server({echo_server(), "--threads=2", "--drain-seconds=3600"});
+  const auto port = static_cast<uint16_t>(std::stoi(port_of(server)));
+  SlowReader client(port);
+  server.signal(SIGTERM);
+  while (!refuses(port)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(::kill(server.pid(), 0), 0) << "it waits for the client";
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.err(), HasSubstr("1 cut off"));
+  EXPECT_THAT(server.err(), HasSubstr("the last was 127.0.0.1:"));
+}
+
+TEST(EchoServerSignals, TheDrainEndsAtItsDeadline) {
+  Process server({echo_server(), "--threads=2", "--drain-seconds=1"});
+  SlowReader client(static_cast<uint16_t>(std::stoi(port_of(server))));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.err(), ContainsRegex("1 cut off after 1\\.[0-9] s"));
+}
+
+// ---- No file descriptor is left
+
+// A hundred clients, who come back as soon as they are closed.
+class InsistentClients {
+ public:
+  explicit InsistentClients(uint16_t port) : address_(*SocketAddress::parse("127.0.0.1", port)) {
+    for (int i = 0; i < 100; ++i) fds_.push_back(connect());
+  }
+  // Connects those anew that were closed; gives how many.
+  int come_back() {
+    int closed = 0;
+    for (UniqueFd& fd : fds_) {
+      char byte;
+      if (::recv(fd.get(), &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN) continue;
+      fd = connect();
+      ++closed;
+    }
+    return closed;
+  }
+
+ private:
+  UniqueFd connect() const {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+    EXPECT_EQ(::connect(fd.get(), address_.data(), address_.size()), 0);
+    return fd;
+  }
+
+  const SocketAddress address_;
+  std::vector<UniqueFd> fds_;
+};
+
+// User and system time of all threads, in milliseconds (proc(5), fields 14 and 15).
+long cpu_milliseconds(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(stat)), std::istreambuf_iterator<char>());
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 3; i < 14; ++i) fields >> skipped;
+  long user = 0, system = 0;
+  fields >> user >> system;
+  return (user + system) * 1000 / ::sysconf(_SC_CLK_TCK);
+}
+
+TEST(EchoServerWithoutFds, ShedsWhoWaitsAndSpendsAtMostTwoPercentOfACore) {
+  // What the program itself needs, and one connection.
+  Process server({"/bin/sh", "-c", "ulimit -n 24; exec \"$0\" --threads=1", echo_server()});
+  const auto port = static_cast<uint16_t>(std::stoi(port_of(server)));
+  InsistentClients clients(port);
+  int closed = 0;
+  const auto wait_and_come_back = [&](std::chrono::seconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end) {
+      closed += clients.come_back();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  wait_and_come_back(std::chrono::seconds(2));  // until the pauses are long
+  EXPECT_GT(closed, 50) << "those who wait are told";
+  const long before = cpu_milliseconds(server.pid());
+  wait_and_come_back(std::chrono::seconds(3));
+  const long spent = cpu_milliseconds(server.pid()) - before;
+  RecordProperty("cpu_milliseconds_in_3_s", std::to_string(spent));
+  EXPECT_LE(spent, 60) << "2 % of 3 s, with 100 clients waiting";
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.err(), HasSubstr("Too many open files"));
+  EXPECT_LE(count_lines(server.err()), 12u) << server.err();
 }
 
 // A peer that answers with other bytes, one wrong in each chunk.

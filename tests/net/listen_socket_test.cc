@@ -7,6 +7,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -125,6 +126,106 @@ TEST(ListenSocket, TakesIPv6OnlySoThatIPv4MayHaveTheSamePort) {
   EXPECT_NE(option(six->fileno(), IPPROTO_IPV6, IPV6_V6ONLY), 0);
   const absl::Status four = ListenSocket::bind(loopback(six->address().port())).status();
   EXPECT_TRUE(four.ok()) << four;
+}
+
+// ---- Several addresses
+
+TEST(ListenSocket, OnSeveralAddressesHasOnePortThatTheKernelPicks) {
+  const std::vector<SocketAddress> addresses = {loopback(), loopback(0, "127.0.0.2"),
+                                                loopback(0, "127.0.0.3")};
+  const absl::StatusOr<std::vector<ListenSocket>> sockets = ListenSocket::bind_all(addresses);
+  ASSERT_TRUE(sockets.ok()) << sockets.status();
+  ASSERT_EQ(sockets->size(), 3u);
+  EXPECT_NE((*sockets)[0].address().port(), 0);
+  for (const ListenSocket& socket : *sockets) {
+    EXPECT_EQ(socket.address().port(), (*sockets)[0].address().port());
+    EXPECT_TRUE(connects_to(socket.address()));
+  }
+}
+
+TEST(ListenSocket, AnAddressThatTheMachineDoesNotHaveIsSkippedIfItHasAnother) {
+  const std::vector<SocketAddress> addresses = {loopback(0, "192.0.2.1"), loopback(),
+                                                loopback(0, "2001:db8::1")};
+  const absl::StatusOr<std::vector<ListenSocket>> sockets = ListenSocket::bind_all(addresses);
+  ASSERT_TRUE(sockets.ok()) << sockets.status();
+  ASSERT_EQ(sockets->size(), 1u);
+  EXPECT_EQ((*sockets)[0].address().host(), "127.0.0.1");
+  const absl::Status none = ListenSocket::bind_all({&addresses[0], 1}).status();
+  EXPECT_EQ(none.code(), StatusCode::kUnavailable) << none;
+  EXPECT_EQ(ListenSocket::bind_all({}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(ListenSocket, APortInUseOnOneOfSeveralAddressesIsAnErrorAndLeavesNothing) {
+  const ListenSocket taken = ListenSocket::bind(loopback(0, "127.0.0.2")).value();
+  const uint16_t port = taken.address().port();
+  const std::vector<SocketAddress> addresses = {loopback(port), loopback(port, "127.0.0.2")};
+  const int fds = count_open_fds();
+  const absl::Status status = ListenSocket::bind_all(addresses).status();
+  EXPECT_EQ(status.code(), StatusCode::kAlreadyExists) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("127.0.0.2:" + std::to_string(port)));
+  EXPECT_EQ(count_open_fds(), fds);
+}
+
+TEST(ListenSocket, AnErrorSaysWhatToDo) {
+  const ListenSocket taken = ListenSocket::bind(loopback()).value();
+  EXPECT_THAT(std::string(ListenSocket::bind(taken.address()).status().message()),
+              HasSubstr("choose another port"));
+  EXPECT_THAT(std::string(ListenSocket::bind(loopback(0, "192.0.2.1")).status().message()),
+              HasSubstr("no interface of this machine"));
+}
+
+// ---- Sockets that listen already
+
+TEST(ListenSocket, AdoptedItIsNonBlockingAndClosedOnExec) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(::listen(fd.get(), 1), 0);  // unbound: the kernel picks a port
+  const absl::StatusOr<ListenSocket> socket = ListenSocket::adopt(std::move(fd));
+  ASSERT_TRUE(socket.ok()) << socket.status();
+  EXPECT_TRUE(socket->adopted());
+  EXPECT_NE(socket->address().port(), 0);
+  EXPECT_NE(::fcntl(socket->fileno(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(socket->fileno(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST(ListenSocket, WhatCannotBeAdoptedIsClosedAndTheErrorSaysWhy) {
+  struct Case {
+    const char* what;
+    UniqueFd fd;
+    const char* why;
+  };
+  const int before = count_open_fds();
+  {
+    std::vector<Case> cases;
+    cases.push_back({"a closed fd", UniqueFd(15000), "not open"});
+    cases.push_back({"no fd", UniqueFd(), "not open"});
+    cases.push_back({"a file", UniqueFd(::open("/dev/null", O_RDONLY)), "no socket"});
+    cases.push_back({"datagrams", UniqueFd(::socket(AF_INET, SOCK_DGRAM, 0)), "no stream socket"});
+    cases.push_back({"no listen", UniqueFd(::socket(AF_INET, SOCK_STREAM, 0)), "listen(2)"});
+    for (Case& c : cases) {
+      const absl::Status status = ListenSocket::adopt(std::move(c.fd)).status();
+      EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << c.what;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(c.why)) << c.what;
+    }
+  }
+  EXPECT_EQ(count_open_fds(), before);
+}
+
+// ---- Before the close
+
+TEST(ListenSocket, RefusingNewOnesItKeepsThoseWhoWait) {
+  ListenSocket socket = ListenSocket::bind(loopback()).value();
+  UniqueFd waiting(::socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(::connect(waiting.get(), socket.address().data(), socket.address().size()), 0);
+  socket.refuse_new();
+  UniqueFd late(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  EXPECT_NE(::connect(late.get(), socket.address().data(), socket.address().size()), 0);
+  const UniqueFd accepted(::accept(socket.fileno(), nullptr, nullptr));
+  EXPECT_TRUE(accepted);
+  EXPECT_EQ(::accept(socket.fileno(), nullptr, nullptr), -1);
+  socket.close();
+  write_all(accepted.get(), "x");
+  char byte;
+  EXPECT_EQ(::recv(waiting.get(), &byte, 1, 0), 1);
 }
 
 TEST(ListenSocket, AMovedOneClosesOnce) {

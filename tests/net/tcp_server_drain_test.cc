@@ -297,7 +297,7 @@ TEST_P(TCPServerDrain, CloseNowEndsOneThatIsGoingOn) {
   std::thread drain = drain_in_thread(hours(1), &report);
   expect_ended(server_->close_now(), 0, 1);
   drain.join();
-  EXPECT_TRUE(report.finished);
+  expect_ended(report, 0, 1);
   EXPECT_TRUE(client.sees_end());
   answer_all();
 }
