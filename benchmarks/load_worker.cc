@@ -1,5 +1,7 @@
 #include "gyre/benchmarks/load_worker.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <chrono>
 #include <utility>
@@ -36,44 +38,72 @@ class LoadWorker::Connection {
  public:
   Connection(LoadWorker& worker, std::shared_ptr<IOStream> stream, uint64_t first_position)
       : worker_(worker),
-        stream_(std::move(stream)),
         sent_(first_position),
         received_(first_position),
         sent_at_(worker.options_.pipeline) {
-    stream_->set_close_callback([this](const absl::Status& reason) { closed(reason); });
-    stream_->set_read_callback([this](std::string_view bytes) { receive(bytes); }).IgnoreError();
+    attach(std::move(stream));
   }
 
   void fill_pipeline() {
-    while (worker_.sending_ && in_flight() < sent_at_.size() && !stream_->closed()) send_request();
+    while (worker_.sending_ && in_flight() < sent_at_.size() && !stream_->closed()) {
+      begin_request();
+      send_request();
+    }
   }
 
   uint64_t in_flight() const { return begun_ - answered_; }
+
+  // What was in flight will not be answered.
+  void lose_requests() {
+    worker_.in_flight_ -= in_flight();
+    worker_.result_.lost_requests += in_flight();
+    answered_ = begun_;
+  }
 
   void close() {
     stream_->set_close_callback(nullptr);
     stream_->close();
   }
 
- private:
-  void send_request() {
-    const size_t size = worker_.options_.request_bytes;
+  // ---- With LoadOptions::reconnect
+
+  void begin_request() {
     sent_at_[begun_++ % sent_at_.size()] = now_nanoseconds();
     ++worker_.in_flight_;
-    stream_->write(worker_.pattern_.at(sent_, size));
-    sent_ += size;
+  }
+
+  void use(std::shared_ptr<IOStream> stream) {
+    attach(std::move(stream));
+    send_request();
+  }
+
+ private:
+  void attach(std::shared_ptr<IOStream> stream) {
+    stream_ = std::move(stream);
+    stream_->set_close_callback([this](const absl::Status& reason) { closed(reason); });
+    stream_->set_read_callback([this](std::string_view bytes) { receive(bytes); }).IgnoreError();
+  }
+
+  void send_request() {
+    const LoadOptions& options = worker_.options_;
+    if (!options.request.empty()) {
+      stream_->write(options.request);
+      return;
+    }
+    stream_->write(worker_.pattern_.at(sent_, options.request_bytes));
+    sent_ += options.request_bytes;
+  }
+
+  size_t answer_bytes() const {
+    const LoadOptions& options = worker_.options_;
+    if (options.request.empty()) return options.request_bytes;
+    return options.answer.empty() ? options.answer_bytes : options.answer.size();
   }
 
   void receive(std::string_view bytes) {
-    const std::string_view expected = worker_.pattern_.at(received_, bytes.size());
-    if (bytes != expected) {
-      uint64_t wrong = 0;
-      for (size_t i = 0; i < bytes.size(); ++i) wrong += bytes[i] != expected[i];
-      worker_.result_.wrong_bytes += wrong;
-    }
-    received_ += bytes.size();
+    check(bytes);
     partial_ += bytes.size();
-    const size_t size = worker_.options_.request_bytes;
+    const size_t size = answer_bytes();
     if (partial_ < size) return;
     const uint64_t now = now_nanoseconds();
     for (; partial_ >= size; partial_ -= size) {
@@ -83,22 +113,56 @@ class LoadWorker::Connection {
       }
       worker_.answered(now - sent_at_[answered_++ % sent_at_.size()]);
     }
-    fill_pipeline();
+    if (worker_.options_.reconnect) {
+      reset();
+      if (worker_.sending_) worker_.connect_again(*this);
+    } else {
+      fill_pipeline();
+    }
     worker_.check_finished();
+  }
+
+  void check(std::string_view bytes) {
+    const LoadOptions& options = worker_.options_;
+    if (options.request.empty()) {
+      count_wrong(bytes, worker_.pattern_.at(received_, bytes.size()));
+      received_ += bytes.size();
+    } else if (!options.answer.empty()) {
+      size_t at = partial_;
+      while (!bytes.empty()) {
+        const std::string_view expected = std::string_view(options.answer).substr(at, bytes.size());
+        count_wrong(bytes.substr(0, expected.size()), expected);
+        bytes.remove_prefix(expected.size());
+        at = 0;
+      }
+    }
+  }
+
+  void count_wrong(std::string_view bytes, std::string_view expected) {
+    if (bytes == expected) return;
+    uint64_t wrong = 0;
+    for (size_t i = 0; i < bytes.size(); ++i) wrong += bytes[i] != expected[i];
+    worker_.result_.wrong_bytes += wrong;
+  }
+
+  // With a reset, so that no port waits in TIME_WAIT: there are 28,000 of them, a second's worth.
+  void reset() {
+    const linger at_once{1, 0};
+    ::setsockopt(stream_->fileno(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close();
+    received_ = sent_;
   }
 
   void closed(const absl::Status& reason) {
     ++worker_.result_.broken;
     worker_.note_error("a connection was closed" +
                        (reason.ok() ? std::string() : ": " + reason.ToString()));
-    worker_.in_flight_ -= in_flight();
-    worker_.result_.lost_requests += in_flight();
-    answered_ = begun_;
+    lose_requests();
     worker_.check_finished();
   }
 
   LoadWorker& worker_;
-  const std::shared_ptr<IOStream> stream_;
+  std::shared_ptr<IOStream> stream_;
   uint64_t sent_;  // positions in the pattern
   uint64_t received_;
   size_t partial_ = 0;  // bytes of an answer that has begun
@@ -142,6 +206,18 @@ void LoadWorker::connection_settled() {
   ++settled_;
   if (settled_ == wanted_) return on_connected_();
   connect_more();
+}
+
+void LoadWorker::connect_again(Connection& connection) {
+  connection.begin_request();
+  IOStream::connect(loop_, options_.target,
+                    [this, &connection](absl::StatusOr<std::shared_ptr<IOStream>> stream) {
+                      if (stream.ok()) return connection.use(*std::move(stream));
+                      ++result_.refused;
+                      note_error(stream.status().ToString());
+                      connection.lose_requests();
+                      check_finished();
+                    });
 }
 
 void LoadWorker::start_sending() {

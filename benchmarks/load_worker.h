@@ -33,8 +33,17 @@ class Pattern {
 
 struct LoadOptions {
   SocketAddress target;
+  // What is sent; empty: `request_bytes` of the pattern, which come back as they are.
+  std::string request = {};
   size_t request_bytes = 64;
+  // What each `request` is answered with. Empty: `answer_bytes` of anything.
+  std::string answer = {};
+  size_t answer_bytes = 0;
+  // Requests in flight on each connection.
   int pipeline = 1;
+  // Each connection is for one request: after its answer it is reset, and another one made. The
+  // latency is that of the connect and the answer together. Needs pipeline = 1.
+  bool reconnect = false;
 };
 
 // What came of a worker's connections.
@@ -54,8 +63,8 @@ struct LoadResult {
   }
 };
 
-// The connections of one loop: connects them, keeps `pipeline` requests in flight on each, checks
-// what comes back. On its loop's thread, but for what says otherwise.
+// The connections of one loop: connects them, keeps requests in flight on each, checks what comes
+// back. On its loop's thread, but for what says otherwise.
 class LoadWorker {
  public:
   LoadWorker(IOLoop& loop, const LoadOptions& options, const Pattern& pattern, int connections);
@@ -79,6 +88,7 @@ class LoadWorker {
 
   void connect_more();
   void connection_settled();
+  void connect_again(Connection& connection);
   void answered(uint64_t latency);
   void check_finished();
   void note_error(const std::string& error);

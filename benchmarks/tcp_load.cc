@@ -6,22 +6,23 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "gyre/benchmarks/load_worker.h"
+#include "gyre/benchmarks/load_run.h"
+#include "gyre/benchmarks/thread_usage.h"
 #include "gyre/examples/command_line.h"
-#include "gyre/loop/task.h"
 #include "gyre/threading/loop_pool.h"
 
 namespace gyre::benchmarks {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 struct Options {
@@ -30,153 +31,88 @@ struct Options {
   int size = 64;
   int pipeline = 1;
   int seconds = 10;
+  int milliseconds = 0;
+  int warm_up = 0;
   int threads = 1;
+  std::string mode = "echo";
+  int server_pid = 0;
   bool json = false;
 };
 
-// After the last request is sent, so long is waited for the answers.
-constexpr seconds kAnswerDeadline(10);
-constexpr seconds kConnectDeadline(60);
-
 std::atomic<bool> g_interrupted{false};
 
-// The run, from the main thread's loop: it asks the workers, each of which lives on a loop of the
-// pool.
-class Load {
+// A line each second, on a terminal.
+class Progress {
  public:
-  Load(IOLoop& loop, LoopPool& pool, const Options& options, const LoadOptions& load)
-      : loop_(loop), options_(options), pattern_(load.request_bytes) {
-    const int threads = static_cast<int>(pool.size());
-    for (int i = 0; i < threads; ++i) {
-      const int share = options.connections / threads + (i < options.connections % threads ? 1 : 0);
-      workers_.push_back(std::make_unique<LoadWorker>(pool.loop(i), load, pattern_, share));
-      loops_.push_back(&pool.loop(i));
-    }
-  }
-
-  Task<LoadResult> run() {
-    const bool connected = co_await ask_all(
-        kConnectDeadline,
-        [](LoadWorker& worker, std::function<void()> done) { worker.connect(std::move(done)); });
-    tell("connected");
-    if (connected) {
-      begin([](LoadWorker& worker) { worker.start_sending(); });
-      begin([](LoadWorker& worker) { worker.start_measuring(); });
-      co_await measure();
-      co_await ask_all(kAnswerDeadline, [](LoadWorker& worker, std::function<void()> done) {
-        worker.stop_sending(std::move(done));
-      });
-    }
-    clear_line();
-    co_return co_await collect();
-  }
-
-  double measured_seconds() const { return measured_seconds_; }
-
- private:
-  using Question = void (*)(LoadWorker&, std::function<void()> done);
-
-  void begin(void (*what)(LoadWorker&)) {
-    for (size_t i = 0; i < workers_.size(); ++i) {
-      loops_[i]->add_callback([worker = workers_[i].get(), what] { what(*worker); });
-    }
-  }
-
-  // Asks every worker, and waits until all have answered. False: not within the deadline.
-  Task<bool> ask_all(IOLoop::Duration deadline, Question question) {
-    auto answers = std::make_shared<std::atomic<size_t>>(0);
-    for (size_t i = 0; i < workers_.size(); ++i) {
-      loops_[i]->add_callback([worker = workers_[i].get(), question, answers] {
-        question(*worker, [answers] { answers->fetch_add(1); });
-      });
-    }
-    const IOLoop::TimePoint end = loop_.time() + deadline;
-    while (answers->load() < workers_.size()) {
-      if (loop_.time() > end) co_return false;
-      show_progress();
-      co_await sleep_for(milliseconds(2));
-    }
-    co_return true;
-  }
-
-  Task<void> measure() {
-    const IOLoop::TimePoint begin = loop_.time();
-    while (loop_.time() - begin < seconds(options_.seconds) && !g_interrupted.load()) {
-      show_progress();
-      co_await sleep_for(std::min<IOLoop::Duration>(
-          milliseconds(10), begin + seconds(options_.seconds) - loop_.time()));
-    }
-    measured_seconds_ = std::chrono::duration<double>(loop_.time() - begin).count();
-  }
-
-  Task<LoadResult> collect() {
-    LoadResult total;
-    for (size_t i = 0; i < workers_.size(); ++i) {
-      // The coroutine goes to the worker's loop and back: nothing is shared between threads.
-      if (!co_await resume_on(*loops_[i])) continue;
-      LoadResult result = workers_[i]->finish();
-      co_await resume_on(loop_);
-      total.merge(result);
-    }
-    co_return total;
-  }
-
-  // A line each second, on a terminal.
-  void show_progress() {
-    if (!terminal_ || loop_.time() < next_line_) return;
-    uint64_t connected = 0, answers = 0;
-    for (const std::unique_ptr<LoadWorker>& worker : workers_) {
-      connected += worker->connected();
-      answers += worker->answers();
-    }
-    std::fprintf(stderr, "\r\033[K%lu of %d connections, %lu answers, %lu req/s", connected,
-                 options_.connections, answers, answers - last_answers_);
-    std::fflush(stderr);
-    last_answers_ = answers;
-    next_line_ = loop_.time() + seconds(1);
-  }
-  void tell(const char* what) {
-    if (terminal_) std::fprintf(stderr, "\r\033[K%s\n", what);
-  }
-  void clear_line() {
+  explicit Progress(int connections) : connections_(connections) {}
+  ~Progress() {
     if (terminal_) std::fprintf(stderr, "\r\033[K");
   }
 
-  IOLoop& loop_;
-  const Options& options_;
-  const Pattern pattern_;
-  std::vector<std::unique_ptr<LoadWorker>> workers_;
-  std::vector<IOLoop*> loops_;
-  double measured_seconds_ = 0;
+  void show(const LoadRun& run) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!terminal_ || now < next_line_) return;
+    const uint64_t answers = run.answers();
+    std::fprintf(stderr, "\r\033[K%lu of %d connections, %lu answers, %lu req/s", run.connected(),
+                 connections_, answers, answers - last_answers_);
+    std::fflush(stderr);
+    last_answers_ = answers;
+    next_line_ = now + seconds(1);
+  }
+
+ private:
+  const int connections_;
   const bool terminal_ = ::isatty(STDERR_FILENO) != 0;
-  IOLoop::TimePoint next_line_{};
+  std::chrono::steady_clock::time_point next_line_{};
   uint64_t last_answers_ = 0;
 };
 
-void print_text(const Options& options, const LoadResult& result, double measured) {
-  const auto micros = [&](double share) { return result.latency.percentile(share) / 1e3; };
-  std::printf("%lu connections, %d threads, %d bytes, pipeline %d, %.1f s\n", result.connected,
-              options.threads, options.size, options.pipeline, measured);
-  std::printf("%lu requests, %.0f req/s, latency in us: p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n",
-              result.requests, measured > 0 ? result.requests / measured : 0, micros(0.5),
-              micros(0.99), micros(0.999), result.latency.max() / 1e3);
+// What the run gave beside its LoadResult.
+struct Measured {
+  double seconds = 0;
+  double server_cpu_seconds = 0;
+};
+
+double per_second(const LoadResult& result, const Measured& measured) {
+  return measured.seconds > 0 ? static_cast<double>(result.requests) / measured.seconds : 0;
 }
 
-void print_json(const Options& options, const LoadResult& result, double measured) {
+// Microseconds of the server's for each request.
+double server_cpu(const LoadResult& result, const Measured& measured) {
+  return result.requests > 0 ? 1e6 * measured.server_cpu_seconds / result.requests : 0;
+}
+
+void print_text(const Options& options, const LoadResult& result, const Measured& measured) {
+  const auto micros = [&](double share) { return result.latency.percentile(share) / 1e3; };
+  std::printf("%lu connections, %d threads, %d bytes, pipeline %d, %.1f s\n", result.connected,
+              options.threads, options.size, options.pipeline, measured.seconds);
+  std::printf("%lu requests, %.0f req/s, latency in us: p50 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n",
+              result.requests, per_second(result, measured), micros(0.5), micros(0.99),
+              micros(0.999), result.latency.max() / 1e3);
+  if (options.server_pid > 0)
+    std::printf("server: %.2f us of CPU a request\n", server_cpu(result, measured));
+}
+
+void print_json(const Options& options, const LoadResult& result, const Measured& measured) {
   const auto micros = [&](double share) { return result.latency.percentile(share) / 1e3; };
   std::printf(
       "{\"connections\": %lu, \"threads\": %d, \"size\": %d, \"pipeline\": %d, \"seconds\": %.3f, "
-      "\"requests\": %lu, \"requests_per_second\": %.1f, \"latency_us\": {\"p50\": %.1f, \"p99\": "
-      "%.1f, "
-      "\"p99.9\": %.1f, \"max\": %.1f}, \"refused\": %lu, \"broken\": %lu, \"wrong_bytes\": %lu, "
-      "\"lost_requests\": %lu}\n",
-      result.connected, options.threads, options.size, options.pipeline, measured, result.requests,
-      measured > 0 ? result.requests / measured : 0, micros(0.5), micros(0.99), micros(0.999),
-      result.latency.max() / 1e3, result.refused, result.broken, result.wrong_bytes,
-      result.lost_requests);
+      "\"requests\": %lu, \"requests_per_second\": %.1f, ",
+      result.connected, options.threads, options.size, options.pipeline, measured.seconds,
+      result.requests, per_second(result, measured));
+  if (options.server_pid > 0) {
+    std::printf("\"server_cpu_us_per_request\": %.4f, \"server_cpu_share\": %.3f, ",
+                server_cpu(result, measured),
+                measured.seconds > 0 ? measured.server_cpu_seconds / measured.seconds : 0);
+  }
+  std::printf(
+      "\"latency_us\": {\"p50\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f, \"max\": %.1f}, "
+      "\"refused\": %lu, \"broken\": %lu, \"wrong_bytes\": %lu, \"lost_requests\": %lu}\n",
+      micros(0.5), micros(0.99), micros(0.999), result.latency.max() / 1e3, result.refused,
+      result.broken, result.wrong_bytes, result.lost_requests);
 }
 
-int report(const Options& options, const LoadResult& result, double measured) {
+int report(const Options& options, const LoadResult& result, const Measured& measured) {
   (options.json ? print_json : print_text)(options, result, measured);
   if (result.all_came_back() && result.connected == static_cast<uint64_t>(options.connections))
     return 0;
@@ -198,9 +134,21 @@ absl::Status parse(int argc, char** argv, Options* options, LoadOptions* load) {
   line.flag("size", "bytes of a request", &options->size, 1, 16 * 1024 * 1024);
   line.flag("pipeline", "requests in flight on each connection", &options->pipeline, 1, 65536);
   line.flag("seconds", "how long to measure", &options->seconds, 1, 86400);
+  line.flag("milliseconds", "the same; 0: as --seconds says", &options->milliseconds, 0, 86400000);
+  line.flag("warm_up", "milliseconds of load before that", &options->warm_up, 0, 86400000);
+  line.flag("mode", "echo; reconnect: each connection is for one request", &options->mode);
+  line.flag("server_pid", "a process whose CPU time is counted as well; 0: none",
+            &options->server_pid, 0, 1 << 30);
   line.flag("threads", "loops, each in a thread", &options->threads, 1, 1024);
   line.flag("json", "print one line of JSON", &options->json);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) return status;
+  if (options->mode != "echo" && options->mode != "reconnect") {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--mode: unknown mode \"%s\": echo and reconnect are known", options->mode));
+  }
+  load->reconnect = options->mode == "reconnect";
+  if (load->reconnect && options->pipeline != 1)
+    return absl::InvalidArgumentError("--pipeline goes with --mode=echo only");
   if (options->target.empty()) return absl::InvalidArgumentError("--target=HOST:PORT is missing");
   std::string host;
   uint16_t port;
@@ -221,6 +169,12 @@ void end_on_interrupt() {
   action.sa_flags = SA_RESETHAND;
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+}
+
+absl::StatusOr<LoadResult> run_with_progress(IOLoop& loop, LoadRun& load_run, int connections) {
+  Progress progress(connections);
+  load_run.on_progress = [&progress](const LoadRun& run) { progress.show(run); };
+  return loop.run_sync([&] { return load_run.run(g_interrupted); });
 }
 
 int run(int argc, char** argv) {
@@ -245,12 +199,24 @@ int run(int argc, char** argv) {
   absl::StatusOr<std::unique_ptr<LoopPool>> pool = LoopPool::create(std::move(pool_options));
   if (!pool.ok()) return examples::usage_error(argv[0], pool.status());
   end_on_interrupt();
-  Load the_load(**loop, **pool, options, load);
-  absl::StatusOr<LoadResult> result = (*loop)->run_sync([&] { return the_load.run(); });
+  const std::chrono::milliseconds window = options.milliseconds > 0
+                                               ? std::chrono::milliseconds(options.milliseconds)
+                                               : seconds(options.seconds);
+  LoadRun load_run(**loop, **pool, load, options.connections,
+                   {std::chrono::milliseconds(options.warm_up), window});
+  const pid_t server = options.server_pid;
+  ThreadUsage before, used;
+  if (server > 0) {
+    load_run.on_window_begin = [&] { before = usage_of_threads(server); };
+    load_run.on_window_end = [&] { used = usage_of_threads(server) - before; };
+  }
+  absl::StatusOr<LoadResult> result = run_with_progress(**loop, load_run, options.connections);
   (*pool)->stop();
   (*pool)->join();
   if (!result.ok()) return examples::usage_error(argv[0], result.status());
-  return report(options, *result, the_load.measured_seconds());
+  return report(options, *result,
+                {std::chrono::duration<double>(load_run.measured()).count(),
+                 std::chrono::duration<double>(used.cpu).count()});
 }
 
 }  // namespace
