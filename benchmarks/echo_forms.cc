@@ -1,0 +1,69 @@
+// An echo server in one of the forms that gyre has for it:
+//   echo_forms callback|idle|coroutine [FLAGS OF echo_server]
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "gyre/examples/server_program.h"
+#include "gyre/loop/idle_timeout.h"
+#include "gyre/net/io_stream.h"
+
+namespace {
+
+using gyre::IOStream;
+
+constexpr std::chrono::seconds kIdle(60);
+
+void echo(std::shared_ptr<IOStream> connection) {
+  IOStream* stream = connection.get();
+  stream->set_read_callback([stream](std::string_view bytes) { stream->write(bytes); })
+      .IgnoreError();
+}
+
+// Closes a connection on which nothing came for a minute.
+void echo_with_idle_timeout(std::shared_ptr<IOStream> connection) {
+  IOStream* stream = connection.get();
+  auto idle = std::make_unique<gyre::IdleTimeout>(stream->loop(), [stream] { stream->close(); });
+  idle->start(kIdle);
+  stream
+      ->set_read_callback([stream, idle = std::move(idle)](std::string_view bytes) {
+        idle->touch();
+        stream->write(bytes);
+      })
+      .IgnoreError();
+}
+
+// Whatever has come, in a coroutine.
+gyre::Task<void> echo_in_coroutine(std::shared_ptr<IOStream> stream) {
+  constexpr size_t kMost = 64 * 1024;
+  for (;;) {
+    const absl::StatusOr<std::string> bytes = co_await stream->read_bytes(kMost, true);
+    if (!bytes.ok()) co_return;
+    stream->write(*bytes);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string form = argc > 1 ? argv[1] : "";
+  gyre::TCPServer::Handler handler;
+  if (form == "callback") handler = echo;
+  if (form == "idle") handler = echo_with_idle_timeout;
+  if (form == "coroutine") {
+    handler = [](std::shared_ptr<IOStream> stream) {
+      gyre::IOLoop& loop = stream->loop();
+      loop.spawn_callback(echo_in_coroutine, std::move(stream));
+    };
+  }
+  if (!handler) {
+    std::fprintf(stderr, "usage: %s callback|idle|coroutine [flags]\n", argv[0]);
+    return 2;
+  }
+  return gyre::examples::run_server(argc - 1, argv + 1, "An echo server, in the form " + form + ".",
+                                    std::move(handler));
+}
