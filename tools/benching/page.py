@@ -17,13 +17,14 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 0 0 12px;
 p { margin: 0 0 10px; } .soft { color: var(--soft); } a { color: inherit; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 16px 18px; margin-top: 16px; overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; min-width: 860px; table-layout: fixed; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 7px 8px; border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 600; font-size: 13px; }
 th:first-child, td:first-child, .left { text-align: left; }
+th.name { width: 29%; } th.goal { width: 14%; } th.measured { width: 14%; } th.bar { width: 23%; }
 td small { color: var(--soft); display: block; font-size: 12px; white-space: nowrap; }
 td { vertical-align: middle; } tr:last-child td { border-bottom: 0; }
-td.number { white-space: nowrap; } svg { display: block; } .goal { stroke: var(--ink); stroke-width: 2; }
+td.number { white-space: nowrap; } svg { display: block; } path.goal { stroke: var(--ink); stroke-width: 2; }
 .met { color: var(--met); fill: var(--met); } .missed { color: var(--missed); fill: var(--missed); }
 .none { color: var(--soft); fill: var(--none); } .spread { stroke: var(--ink); stroke-width: 1.5; opacity: .55; }
 .track { fill: var(--rule); }
@@ -93,12 +94,16 @@ def bar(row):
             f'height="10" rx="3"/>{spread}<path class="goal" d="M{goal:.1f} 1V19"/>{cut}</svg>')
 
 
+def at_most(text):
+    return html.escape(text.replace("<=", "\u2264").replace(">=", "\u2265"))
+
+
 def table_rows(rows):
     out = []
     for row in rows:
         verdict = html.escape(row.verdict())
         out.append(
-            f"<tr><td>{html.escape(row.name)}</td><td class=number>{html.escape(row.goal_text())}</td>"
+            f"<tr><td>{html.escape(row.name)}</td><td class=number>{at_most(row.goal_text())}</td>"
             f"<td class=number>{html.escape(row.measured_text())}<small>"
             f"{html.escape(row.spread_text())}</small></td><td>{bar(row)}</td>"
             f'<td class="left"><span class="{kind(row)}">{verdict}</span></td></tr>')
@@ -119,10 +124,10 @@ def to_page(rows, machine, settings, has_scaling):
     for group in dict.fromkeys(row.group for row in rows):
         mine = [row for row in rows if row.group == group]
         parts.append(
-            f"<section class=card><h2>{html.escape(group)}</h2><table><tr><th>workload</th><th>goal"
-            f"</th><th>median<br>of the spread</th><th class=left>against the goal</th>"
+            f"<section class=card><h2>{html.escape(group)}</h2><table><tr><th class=name>workload</th><th class=goal>goal"
+            f"</th><th class=measured>median, spread</th><th class='bar left'>against the goal</th>"
             f"<th class=left>verdict</th></tr>{table_rows(mine)}</table></section>")
-    described = "".join(f"<tr><td>{html.escape(name)}</td><td class=left>{html.escape(value)}</td>"
+    described = "".join(f"<tr><td style='width:22%'>{html.escape(name)}</td><td class=left>{html.escape(value)}</td>"
                         f"</tr>" for name, value in machine.items())
     parts.append(
         "<section class=card><h2>How to read it</h2><p>x raw: the server's CPU time for a request, "

@@ -260,7 +260,7 @@ def all_rows():
         Row("allocations a connection", 2, "",
             counted([connections(64), "--mode=reconnect"], "allocations", "connections", 1,
                     ["--accept=reuseport"]), "once", group="Connections"),
-        Row("through the acceptor's thread", 1.25, "x per-loop listener", churn_over_thread,
+        Row("through the acceptor's thread", 1.25, "x per-loop", churn_over_thread,
             group="Connections"),
         Row("wake-ups a connection through it", 1, "", wakeups_per_connection, "once",
             group="Connections"),
