@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -371,6 +372,27 @@ TEST(TcpLoad, AServerThatDiesIsExitCodeOne) {
   EXPECT_THAT(load.err(), HasSubstr("10 broken"));
 }
 
+// Each of its connections is for one request, and none of the ports is left waiting.
+TEST(TcpLoad, ReconnectsForEachRequest) {
+  Process server({echo_server(), "--threads=1"});
+  const std::string port = port_of(server);
+  Process load({tcp_load(), "--target=127.0.0.1:" + port, "--connections=8", "--mode=reconnect",
+                "--milliseconds=200", "--warm_up=10", "--json",
+                "--server_pid=" + std::to_string(server.pid())});
+  EXPECT_EQ(load.wait(), 0) << load.err();
+  EXPECT_THAT(load.out(),
+              ContainsRegex("\"requests\": [1-9].*\"server_cpu_us_per_request\": [1-9]"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  // Of 64 bytes each: as many requests as connections, but for those that were never asked.
+  const size_t total = server.out().rfind("all ");
+  uint64_t connections = 0, bytes = 0;
+  ASSERT_EQ(std::sscanf(server.out().c_str() + total, "all %lu %lu", &connections, &bytes), 2);
+  EXPECT_GT(connections, 16u);
+  EXPECT_LE(bytes, 64 * connections);
+  EXPECT_GE(bytes + 64 * 8, 64 * connections);
+}
+
 TEST(TcpLoad, WrongFlagsAreExitCodeTwo) {
   for (const std::vector<std::string>& flags :
        {std::vector<std::string>{},
@@ -378,6 +400,8 @@ TEST(TcpLoad, WrongFlagsAreExitCodeTwo) {
         {"--target=127.0.0.1:99999"},
         {"--target=::1:80"},
         {"--target=127.0.0.1:1", "--size=0"},
+        {"--target=127.0.0.1:1", "--mode=udp"},
+        {"--target=127.0.0.1:1", "--mode=reconnect", "--pipeline=2"},
         {"--target=127.0.0.1:1", "--connections=1000000"}}) {
     std::vector<std::string> command{tcp_load()};
     command.insert(command.end(), flags.begin(), flags.end());
