@@ -145,13 +145,15 @@ std::string tiles(const ScalingStudy& study) {
                           absl::StrFormat("requests/s, the most: %d loop%s, %s", best->point.loops,
                                           best->point.loops == 1 ? "" : "s", series));
   if (single != nullptr && most_loops != single) {
-    html += tile(
-        absl::StrFormat("\u00d7 %.2f", rate(*most_loops) / rate(*single)),
-        absl::StrFormat("throughput of %d loops over 1 (%s)", most_loops->point.loops, series));
+    // Not of one kind: the star leads to the note.
+    const char* star = single->shares_cpus == most_loops->shares_cpus ? "" : " *";
+    html += tile(absl::StrFormat("\u00d7 %.2f", rate(*most_loops) / rate(*single)),
+                 absl::StrFormat("throughput of %d loops over 1 (%s)%s", most_loops->point.loops,
+                                 series, star));
     html +=
         tile(absl::StrFormat("\u00d7 %.2f", most_loops->median(&ScalingSample::cpu_us_per_request) /
                                                 single->median(&ScalingSample::cpu_us_per_request)),
-             absl::StrFormat("CPU per request, %d loops over 1", most_loops->point.loops));
+             absl::StrFormat("CPU per request, %d loops over 1%s", most_loops->point.loops, star));
   }
   html +=
       tile(short_number(best->median(&ScalingSample::p99_us)) + " \u00b5s", "99 % latency there");

@@ -122,7 +122,10 @@ absl::StatusOr<ScalingStudy> plan_study(const Options& options, const ScalingWor
   if (shared) {
     study.notes.push_back(absl::StrFormat(
         "* The server's loops and the %d client thread(s) share %d CPUs there: throughput and "
-        "latency are those of both together. The server's CPU per request is its own all the same.",
+        "latency are those of both together. The server's CPU per request is its own, but a "
+        "request "
+        "from a client on the same CPU costs less than one from another: compare points of one "
+        "kind.",
         options.plan.client_threads, usable_cpus()));
   }
   return study;
