@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -47,12 +48,12 @@ int listen_on(int port) {
   return fd;
 }
 
-void accept_all(int epoll, int listener) {
+void accept_all(int epoll, int listener, uint32_t interest) {
   const int on = 1;
   for (int fd; (fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     epoll_event event{};
-    event.events = EPOLLIN;
+    event.events = interest;
     event.data.fd = fd;
     if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) fail("epoll_ctl");
   }
@@ -84,7 +85,7 @@ void serve(int fd, char* buffer, std::string_view answers) {
 }
 
 int usage() {
-  std::fprintf(stderr, "usage: raw_epoll [--port=0] [--mode=echo|http]\n");
+  std::fprintf(stderr, "usage: raw_epoll [--port=0] [--mode=echo|http] [--edge]\n");
   return 2;
 }
 
@@ -93,12 +94,15 @@ int usage() {
 int main(int argc, char** argv) {
   int port = 0;
   bool http = false;
+  uint32_t interest = EPOLLIN;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument(argv[i]);
     if (argument.starts_with("--port=")) {
       port = std::atoi(argv[i] + 7);
     } else if (argument == "--mode=http" || argument == "--mode=echo") {
       http = argument == "--mode=http";
+    } else if (argument == "--edge") {
+      interest = EPOLLIN | EPOLLET;  // what is longer than the buffer does not occur here either
     } else {
       return usage();
     }
@@ -121,7 +125,7 @@ int main(int argc, char** argv) {
     if (n < 0 && errno != EINTR) fail("epoll_wait");
     for (int i = 0; i < n; ++i) {
       if (events[i].data.fd == listener) {
-        accept_all(epoll, listener);
+        accept_all(epoll, listener, interest);
       } else {
         serve(events[i].data.fd, buffer, answers);
       }
