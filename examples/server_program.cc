@@ -10,7 +10,6 @@
 #include "absl/strings/str_format.h"
 #include "gyre/examples/command_line.h"
 #include "gyre/loop/signal_handler.h"
-#include "gyre/threading/loop_pool.h"
 
 namespace gyre::examples {
 namespace {
@@ -139,11 +138,47 @@ void print_report(LoopPool& pool, const TCPServer& server) {
   std::fflush(stdout);
 }
 
+class HandlerService final : public Service {
+ public:
+  explicit HandlerService(std::shared_ptr<const TCPServer::Handler> handler)
+      : handler_(std::move(handler)) {}
+  void serve(std::shared_ptr<IOStream> connection) override { (*handler_)(std::move(connection)); }
+
+ private:
+  const std::shared_ptr<const TCPServer::Handler> handler_;
+};
+
+// From the first connection until a signal comes and all is sent. Fails as TCPServer::listen does.
+absl::Status serve(IOLoop& main_loop, LoopPool& pool, Service& service, const Options& options) {
+  TCPServer server(
+      pool,
+      [&service](std::shared_ptr<IOStream> connection) { service.serve(std::move(connection)); },
+      options.server);
+  if (absl::Status status = server.listen(options.port, options.host); !status.ok()) return status;
+  StopSignals signals(main_loop, server, std::chrono::seconds(options.drain_seconds));
+  if (absl::Status status = signals.watch(); !status.ok()) return status;
+  std::printf("listening on %s\n", server.address().to_string().c_str());
+  std::fflush(stdout);
+
+  main_loop.start().IgnoreError();  // it is neither running nor closed
+  std::fprintf(stderr, "%s\n", signals.report().to_string().c_str());
+  print_report(pool, server);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler) {
-  const absl::StatusOr<Options> options = parse_options(argc, argv, summary);
+  const auto shared = std::make_shared<const TCPServer::Handler>(std::move(handler));
+  return run_server(argc, argv, {.summary = summary, .make_service = [shared](LoopPool&) {
+                                   return std::make_unique<HandlerService>(shared);
+                                 }});
+}
+
+int run_server(int argc, char** argv, const ServerProgram& program) {
+  absl::StatusOr<Options> options = parse_options(argc, argv, program.summary);
   if (!options.ok()) return usage_error(argv[0], options.status());
+  options->server.stream = program.stream;
   raise_open_file_limit();
   absl::StatusOr<std::unique_ptr<IOLoop>> main_loop = IOLoop::create({.name = "main"});
   if (!main_loop.ok()) return usage_error(argv[0], main_loop.status());
@@ -155,19 +190,12 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
                  "Linux it holds those below FD_SETSIZE (%d) only\n",
                  FD_SETSIZE);
   }
-  TCPServer server(**pool, std::move(handler), options->server);
-  if (absl::Status status = server.listen(options->port, options->host); !status.ok()) {
-    return usage_error(argv[0], status);
-  }
-  StopSignals signals(**main_loop, server, std::chrono::seconds(options->drain_seconds));
-  if (absl::Status status = signals.watch(); !status.ok()) return usage_error(argv[0], status);
-  std::printf("listening on %s\n", server.address().to_string().c_str());
-  std::fflush(stdout);
-
-  (*main_loop)->start().IgnoreError();  // it is neither running nor closed
-  std::fprintf(stderr, "%s\n", signals.report().to_string().c_str());
-  print_report(**pool, server);
-  return 0;
+  const std::unique_ptr<Service> service = program.make_service(**pool);
+  const absl::Status status = serve(**main_loop, **pool, *service, *options);
+  // What the service has on the loops is destroyed when nothing runs on them any more.
+  (*pool)->stop();
+  (*pool)->join();
+  return status.ok() ? 0 : usage_error(argv[0], status);
 }
 
 }  // namespace gyre::examples

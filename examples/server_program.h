@@ -1,9 +1,12 @@
 #ifndef GYRE_EXAMPLES_SERVER_PROGRAM_H_
 #define GYRE_EXAMPLES_SERVER_PROGRAM_H_
 
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "gyre/net/tcp_server.h"
+#include "gyre/threading/loop_pool.h"
 
 namespace gyre::examples {
 
@@ -12,6 +15,23 @@ namespace gyre::examples {
 // each loop did. Gives the exit code: 0, or 2 for a wrong flag or an address that cannot be
 // listened on.
 int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler);
+
+// A server that keeps something on the loops of its pool. Made before the first connection comes;
+// destroyed once the loops have ended, and before they are closed.
+class Service {
+ public:
+  virtual ~Service() = default;
+  // On the connection's loop; at the same time on several.
+  virtual void serve(std::shared_ptr<IOStream> connection) = 0;
+};
+
+struct ServerProgram {
+  std::string summary;  // for --help
+  IOStreamOptions stream = {};
+  std::function<std::unique_ptr<Service>(LoopPool&)> make_service;
+};
+
+int run_server(int argc, char** argv, const ServerProgram& program);
 
 }  // namespace gyre::examples
 
