@@ -46,13 +46,14 @@ void expire(Keyspace& keys, const Args& args, Reply& reply) {
   reply.integer(1);
 }
 
-// -1: it never expires; -2: there is no such key.
+// Rounded. -1: it never expires; -2: there is no such key.
 template <class Unit>
 void time_to_live(Keyspace& keys, const Args& args, Reply& reply) {
   const Keyspace::Entry* entry = keys.find(args[1]);
   if (entry == nullptr) return reply.integer(-2);
   if (entry->expires == Keyspace::kNever) return reply.integer(-1);
-  reply.integer(std::chrono::round<Unit>(keys.until(entry->expires)).count());
+  const milliseconds half = milliseconds(Unit(1)) / 2;
+  reply.integer(std::chrono::floor<Unit>(keys.until(entry->expires) + half).count());
 }
 
 void persist(Keyspace& keys, const Args& args, Reply& reply) {

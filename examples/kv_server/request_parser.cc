@@ -66,6 +66,13 @@ RequestParser::Outcome RequestParser::parse_bulk_header(std::string_view bytes) 
 RequestParser::Number RequestParser::read_number(std::string_view bytes, int64_t& number) {
   constexpr size_t kMostDigits = 18;  // fits into 64 bits whatever they are
   size_t i = position_ + 1;
+  // Most are one digit.
+  if (bytes.size() - position_ >= 4 && bytes[i] >= '0' && bytes[i] <= '9' && bytes[i + 1] == '\r' &&
+      bytes[i + 2] == '\n') [[likely]] {
+    number = bytes[i] - '0';
+    position_ = i + 3;
+    return Number::kFound;
+  }
   const bool negative = i < bytes.size() && bytes[i] == '-';
   if (negative) ++i;
   const size_t first = i;

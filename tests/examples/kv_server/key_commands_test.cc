@@ -54,7 +54,11 @@ TEST_F(Expiry, TtlTellsWhatIsLeft) {
   clock_.advance(400ms);
   EXPECT_EQ(run("TTL k"), ":10 ");
   EXPECT_EQ(run("PTTL k"), ":9600 ");
-  clock_.advance(9600ms);
+  clock_.advance(9100ms);
+  EXPECT_EQ(run("TTL k"), ":1 ");
+  clock_.advance(1ms);
+  EXPECT_EQ(run("TTL k"), ":0 ");
+  clock_.advance(499ms);
   EXPECT_EQ(run("TTL k"), ":-2 ");
   EXPECT_EQ(run("EXPIRE k 10"), ":0 ");
 }
