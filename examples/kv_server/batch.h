@@ -32,6 +32,7 @@ class Batch {
   // others.
   void add(const Args& args, Session& session);
   void add_error(std::string_view text);
+  bool empty() const { return order_.empty(); }
   // The replies to a batch are in memory all at once.
   bool full() const { return order_.size() >= kMostPieces; }
 

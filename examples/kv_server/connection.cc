@@ -40,7 +40,7 @@ void Connection::received(IOStream& stream, std::string_view bytes) {
   if (bytes.empty()) ended_ = true;
   if (rest_.empty()) {
     // The usual case: whole requests, answered where they lie.
-    const size_t taken = answer(stream, bytes);
+    const size_t taken = answer(bytes);
     if (taken < bytes.size()) rest_ = bytes.substr(taken);
   } else {
     rest_.append(bytes);
@@ -54,10 +54,11 @@ void Connection::drained(IOStream& stream) {
 }
 
 void Connection::go_on(IOStream& stream) {
-  if (!rest_.empty()) rest_.erase(0, answer(stream, rest_));
+  if (!rest_.empty()) rest_.erase(0, answer(rest_));
   if (rest_.empty() && rest_.capacity() > kMostKept) rest_ = std::string();
   if (batch_ == nullptr && (session_.closing || (ended_ && ready()))) {
-    stream.close_when_flushed();
+    closes_when_sent_ = true;
+    close_when_sent(stream);
   } else if (ready()) {
     stream.resume_reading();
   } else {
@@ -65,29 +66,29 @@ void Connection::go_on(IOStream& stream) {
   }
 }
 
-size_t Connection::answer(IOStream& stream, std::string_view bytes) {
+size_t Connection::answer(std::string_view bytes) {
   const auto some = shards_.size() == 1 ? &Connection::answer_here : &Connection::answer_in_batch;
   size_t taken = 0;
   while (ready() && taken < bytes.size()) {
-    const size_t count = (this->*some)(stream, bytes.substr(taken));
+    const size_t count = (this->*some)(bytes.substr(taken));
     if (count == 0) break;  // what is left is no whole request yet
     taken += count;
   }
   return taken;
 }
 
-size_t Connection::answer_here(IOStream& stream, std::string_view bytes) {
+size_t Connection::answer_here(std::string_view bytes) {
   DirectAnswers answers(home_);
   const size_t taken = take_requests(bytes, answers);
-  send_replies(stream);
+  if (!answers.empty()) claim_replies();
   return taken;
 }
 
-size_t Connection::answer_in_batch(IOStream& stream, std::string_view bytes) {
+size_t Connection::answer_in_batch(std::string_view bytes) {
   batch_ = home_.take_batch();
   batch_->begin(shards_, home_index_);
   const size_t taken = take_requests(bytes, *batch_);
-  visit_shards(stream);
+  visit_shards();
   return taken;
 }
 
@@ -108,43 +109,23 @@ size_t Connection::take_requests(std::string_view bytes, Sink& sink) {
   return taken;
 }
 
-void Connection::visit_shards(IOStream& stream) {
-  const std::shared_ptr<Connection> self = shared_from_this();
-  for (size_t shard = 0; shard < shards_.size(); ++shard) {
-    if (!batch_->concerns(shard)) continue;
-    ++parts_away_;
-    // A loop refuses once it is closed: the server ends, and nobody waits for the replies.
-    shards_[shard].loop().add_callback([self, shard] { self->run_part_on_loop(shard); });
-  }
-  if (parts_away_ == 0) finish_batch(stream);
+void Connection::claim_replies() {
+  ++unsent_;
+  home_.outbox().add(shared_from_this());
 }
 
-// On the shard's loop. Home does not touch the batch before all of it is back.
-void Connection::run_part_on_loop(size_t shard) {
-  batch_->run(shard, shards_[shard].keys());
-  home_.loop().add_callback([self = shared_from_this()] { self->part_came_back(); });
-}
-
-void Connection::part_came_back() {
-  if (--parts_away_ > 0) return;
+void Connection::send(std::string_view replies) {
+  --unsent_;
   const std::shared_ptr<IOStream> stream = stream_.lock();
-  if (stream == nullptr || stream->closed()) return home_.give_back(std::move(batch_));
-  finish_batch(*stream);
-  go_on(*stream);
+  if (stream == nullptr || stream->closed()) return;
+  stream->write(replies);
+  unread_output_ = stream->write_buffer_size() > kHighWater;
+  if (unread_output_) stream->pause_reading();
+  close_when_sent(*stream);
 }
 
-void Connection::finish_batch(IOStream& stream) {
-  batch_->merge(home_.replies());
-  home_.give_back(std::move(batch_));
-  send_replies(stream);
-}
-
-void Connection::send_replies(IOStream& stream) {
-  Reply& replies = home_.replies();
-  if (replies.size() == 0) return;
-  stream.write(replies.view());
-  replies.clear();
-  unread_output_ = stream.write_buffer_size() > kHighWater;
+void Connection::close_when_sent(IOStream& stream) {
+  if (closes_when_sent_ && unsent_ == 0) stream.close_when_flushed();
 }
 
 }  // namespace gyre::kv

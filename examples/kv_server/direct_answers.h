@@ -15,9 +15,9 @@ namespace gyre::kv {
 // Runs requests on the only shard there is, at once: what a Batch does for several.
 class DirectAnswers {
  public:
-  explicit DirectAnswers(Shard& shard) : shard_(shard), replies_(shard.replies()) {}
+  explicit DirectAnswers(Shard& shard) : shard_(shard), replies_(shard.outbox().replies()) {}
 
-  bool full() const { return replies_.size() >= kMostCollected; }
+  bool full() const { return replies_.size() - begin_ >= kMostAtOnce; }
   void add(const Args& args, Session& session) {
     const Command* command = resolve(args, replies_);
     if (command == nullptr) return;
@@ -25,13 +25,15 @@ class DirectAnswers {
     command->on_session(session, args, replies_);
   }
   void add_error(std::string_view text) { replies_.error(text); }
+  bool empty() const { return replies_.size() == begin_; }
 
  private:
-  // So much is collected before it is sent.
-  static constexpr size_t kMostCollected = 64 * 1024;
+  // Before it is seen whether the client reads.
+  static constexpr size_t kMostAtOnce = 64 * 1024;
 
   Shard& shard_;
   Reply& replies_;
+  const size_t begin_ = replies_.size();
 };
 
 }  // namespace gyre::kv

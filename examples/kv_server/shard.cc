@@ -19,6 +19,7 @@ constexpr size_t kMostSpareBatches = 64;
 
 Shard::Shard(IOLoop& loop)
     : loop_(loop),
+      outbox_(loop),
       sweeper_(
           loop, [this] { sweep(); }, kSweepPeriod) {
   loop_.add_callback([this] { sweeper_.start(); });

@@ -8,7 +8,7 @@
 
 #include "gyre/examples/kv_server/batch.h"
 #include "gyre/examples/kv_server/keyspace.h"
-#include "gyre/examples/kv_server/reply.h"
+#include "gyre/examples/kv_server/outbox.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/periodic_callback.h"
 #include "gyre/threading/loop_pool.h"
@@ -23,8 +23,7 @@ class Shard {
 
   IOLoop& loop() const { return loop_; }
   Keyspace& keys() { return keys_; }
-  // Empty but while a connection of this loop collects its replies.
-  Reply& replies() { return replies_; }
+  Outbox& outbox() { return outbox_; }
   // Empty ones: a batch has grown its memory once it has gone round.
   std::unique_ptr<Batch> take_batch();
   void give_back(std::unique_ptr<Batch> batch);
@@ -34,7 +33,7 @@ class Shard {
 
   IOLoop& loop_;
   Keyspace keys_;
-  Reply replies_;
+  Outbox outbox_;
   std::vector<std::unique_ptr<Batch>> spare_batches_;
   PeriodicCallback sweeper_;
 };
