@@ -1,0 +1,116 @@
+# What the library is made of. tests/lint/cmake_sources_test.sh keeps these lists equal to the BUILD files.
+
+set(GYRE_SOURCES
+    loop/callback_guard.cc
+    loop/callback_queue.cc
+    loop/clock.cc
+    loop/errno_status.cc
+    loop/executor.cc
+    loop/fd_waiters.cc
+    loop/fork_detection.cc
+    loop/future.cc
+    loop/idle_timeout.cc
+    loop/idle_wheel.cc
+    loop/io_loop.cc
+    loop/io_loop_lifecycle.cc
+    loop/log.cc
+    loop/loop_affinity.cc
+    loop/node_arena.cc
+    loop/periodic_callback.cc
+    loop/run_sync.cc
+    loop/signal_handler.cc
+    loop/stall_watchdog.cc
+    loop/task.cc
+    loop/task_root.cc
+    loop/timer_queue.cc
+    loop/poller/poller_factory.cc
+    loop/poller/select_poller.cc
+    net/acceptor.cc
+    net/connection_dispatcher.cc
+    net/io_stream.cc
+    net/io_stream_connect.cc
+    net/io_stream_read.cc
+    net/io_stream_write.cc
+    net/listen_socket.cc
+    net/loop_connections.cc
+    net/read_request.cc
+    net/socket_address.cc
+    net/socket_ops.cc
+    net/tcp_server.cc
+    testing/loop_fixture.cc
+    testing/simulated_kernel.cc
+    threading/cpu_affinity.cc
+    threading/loop_pool.cc
+    threading/loop_thread.cc
+)
+
+set(GYRE_LINUX_SOURCES loop/poller/epoll_poller.cc)
+set(GYRE_BSD_SOURCES loop/poller/kqueue_poller.cc)
+
+set(GYRE_HEADERS
+    loop/awaitables.h
+    loop/call_site.h
+    loop/callback.h
+    loop/callback_guard.h
+    loop/callback_node.h
+    loop/callback_queue.h
+    loop/cancellation.h
+    loop/clock.h
+    loop/combinators.h
+    loop/errno_status.h
+    loop/executor.h
+    loop/fd_waiters.h
+    loop/fork_detection.h
+    loop/function_handler.h
+    loop/future.h
+    loop/handler_table.h
+    loop/idle_timeout.h
+    loop/idle_wheel.h
+    loop/io_loop.h
+    loop/io_loop_inl.h
+    loop/log.h
+    loop/loop_access.h
+    loop/loop_affinity.h
+    loop/loop_metrics.h
+    loop/mpsc_queue.h
+    loop/mutex.h
+    loop/node_arena.h
+    loop/periodic_callback.h
+    loop/run_sync.h
+    loop/signal_handler.h
+    loop/signal_slots.h
+    loop/stall_watchdog.h
+    loop/sync.h
+    loop/task.h
+    loop/task_root.h
+    loop/timer_queue.h
+    loop/unique_fd.h
+    loop/poller/epoll_poller.h
+    loop/poller/kqueue_poller.h
+    loop/poller/poller.h
+    loop/poller/poller_factory.h
+    loop/poller/select_poller.h
+    net/acceptor.h
+    net/byte_buffer.h
+    net/connection_dispatcher.h
+    net/io_result.h
+    net/io_stream.h
+    net/listen_socket.h
+    net/loop_connections.h
+    net/read_request.h
+    net/socket_address.h
+    net/socket_ops.h
+    net/stream_awaiters.h
+    net/stream_delivery.h
+    net/tcp_server.h
+    testing/inline_executor.h
+    testing/loop_fixture.h
+    testing/manual_clock.h
+    testing/simulated_kernel.h
+    threading/cpu_affinity.h
+    threading/loop_pool.h
+    threading/loop_thread.h
+)
+
+# Abseil's targets, without "absl::"; with "absl_" in front they are its pkg-config modules.
+set(GYRE_ABSL any_invocable core_headers flat_hash_map function_ref status statusor str_format symbolize)
