@@ -25,27 +25,56 @@ set(GYRE_SOURCES
     loop/timer_queue.cc
     loop/poller/poller_factory.cc
     loop/poller/select_poller.cc
+    net/accept_metrics.cc
     net/acceptor.cc
+    net/admission.cc
+    net/cidr_list.cc
+    net/connect_operation.cc
+    net/connect_race.cc
     net/connection_dispatcher.cc
+    net/connection_opener.cc
+    net/connection_pool.cc
     net/io_stream.cc
+    net/io_stream_close.cc
     net/io_stream_connect.cc
+    net/io_stream_idle.cc
     net/io_stream_read.cc
+    net/io_stream_timeouts.cc
     net/io_stream_write.cc
     net/listen_socket.cc
     net/loop_connections.cc
+    net/proxied_peer.cc
+    net/proxy_gate.cc
+    net/proxy_protocol.cc
     net/read_request.cc
+    net/resolver.cc
+    net/server_drain.cc
     net/socket_address.cc
     net/socket_ops.cc
+    net/source_counts.cc
+    net/stream_context.cc
+    net/tcp_client.cc
     net/tcp_server.cc
+    net/udp_ops.cc
+    net/udp_send_queue.cc
+    net/udp_socket.cc
+    net/udp_socket_send.cc
+    net/unix_socket.cc
+    net/unix_socket_file.cc
+    net/write_queue.cc
     testing/loop_fixture.cc
     testing/simulated_kernel.cc
+    threading/busy_meter.cc
     threading/cpu_affinity.cc
+    threading/loop_picker.cc
     threading/loop_pool.cc
     threading/loop_thread.cc
 )
 
 set(GYRE_LINUX_SOURCES loop/poller/epoll_poller.cc)
 set(GYRE_BSD_SOURCES loop/poller/kqueue_poller.cc)
+# A library of its own, since it needs RE2.
+set(GYRE_REGEX_SOURCES net/regex.cc)
 
 set(GYRE_HEADERS
     loop/awaitables.h
@@ -57,6 +86,7 @@ set(GYRE_HEADERS
     loop/cancellation.h
     loop/clock.h
     loop/combinators.h
+    loop/cpu_hints.h
     loop/errno_status.h
     loop/executor.h
     loop/fd_waiters.h
@@ -72,6 +102,7 @@ set(GYRE_HEADERS
     loop/loop_access.h
     loop/loop_affinity.h
     loop/loop_metrics.h
+    loop/mpsc_inbox.h
     loop/mpsc_queue.h
     loop/mutex.h
     loop/node_arena.h
@@ -79,6 +110,7 @@ set(GYRE_HEADERS
     loop/run_sync.h
     loop/signal_handler.h
     loop/signal_slots.h
+    loop/spin_policy.h
     loop/stall_watchdog.h
     loop/sync.h
     loop/task.h
@@ -90,27 +122,58 @@ set(GYRE_HEADERS
     loop/poller/poller.h
     loop/poller/poller_factory.h
     loop/poller/select_poller.h
+    net/accept_metrics.h
+    net/accepted_connection.h
     net/acceptor.h
+    net/admission.h
     net/byte_buffer.h
+    net/cidr_list.h
+    net/connect_operation.h
+    net/connect_race.h
     net/connection_dispatcher.h
+    net/connection_opener.h
+    net/connection_pool.h
+    net/crc32c.h
+    net/drain_report.h
     net/io_result.h
     net/io_stream.h
+    net/io_stream_options.h
     net/listen_socket.h
     net/loop_connections.h
+    net/place_signal.h
+    net/proxied_peer.h
+    net/proxy_gate.h
+    net/proxy_protocol.h
+    net/rate_limit.h
     net/read_request.h
+    net/regex.h
+    net/resolver.h
+    net/server_drain.h
     net/socket_address.h
     net/socket_ops.h
+    net/source_counts.h
     net/stream_awaiters.h
+    net/stream_context.h
     net/stream_delivery.h
+    net/stream_extra.h
+    net/tcp_client.h
     net/tcp_server.h
+    net/udp_ops.h
+    net/udp_send_queue.h
+    net/udp_socket.h
+    net/unix_socket.h
+    net/unix_socket_file.h
+    net/write_queue.h
     testing/inline_executor.h
     testing/loop_fixture.h
     testing/manual_clock.h
     testing/simulated_kernel.h
+    threading/busy_meter.h
     threading/cpu_affinity.h
+    threading/loop_picker.h
     threading/loop_pool.h
     threading/loop_thread.h
 )
 
 # Abseil's targets, without "absl::"; with "absl_" in front they are its pkg-config modules.
-set(GYRE_ABSL any_invocable core_headers flat_hash_map function_ref status statusor str_format symbolize)
+set(GYRE_ABSL any_invocable core_headers flat_hash_map flat_hash_set function_ref status statusor str_format strings symbolize)
