@@ -62,14 +62,19 @@ def _optional_flags(ctx, pkg_config, library):
     return _pkg_config(ctx, pkg_config, library)
 
 def _optional_repo_impl(ctx):
-    rules = ['package(default_visibility = ["//visibility:public"])']
+    rules = [
+        'package(default_visibility = ["//visibility:public"])',
+        # Bazel 4.2 brings no @platforms//:incompatible: a constraint that no platform has.
+        'constraint_setting(name = "missing")',
+        'constraint_value(name = "incompatible", constraint_setting = ":missing")',
+    ]
     pkg_config = ctx.which("pkg-config")
     for name, library in ctx.attr.targets.items():
         flags = _optional_flags(ctx, pkg_config, library)
         define = "%s_%s" % (ctx.attr.define_prefix, name.upper())
         if flags == None:
             rules.append("cc_library(name = %r)" % name)
-            incompatible = ["@platforms//:incompatible"]
+            incompatible = [":incompatible"]
         else:
             rules.append("cc_library(name = %r, defines = [%r], linkopts = %r)" % (name, define, flags))
             incompatible = []
