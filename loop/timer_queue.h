@@ -22,15 +22,9 @@ struct TimerId {
 
 // Deadlines in, due callbacks out, by (deadline, insertion). No fd, no thread, no clock: pure data.
 //
-//     heap_     (deadline, sequence, slot): the order; its top is a timer that is waiting
-//     records_  by slot: which timer has it now, in an array that is dense enough to stay cached
-//     pages_    by slot: the callable, which stays where it is
-//
-// A 4-ary heap whose entries carry the key, so that a comparison touches no other memory, and that
-// nothing points into, so that to move an entry is to write it. A timer that is cancelled therefore
-// leaves its entry behind: it is dropped when it comes to the top, or when such entries outnumber
-// the others and the heap is made anew. Adding costs O(1) for most orders and O(log n) at the
-// worst, cancelling O(1) over time; a cancelled callable is destroyed at once.
+// A 4-ary heap whose entries carry the key, so that a comparison touches no other memory; the
+// callables stay where they are, in slots that know their place in the heap. Adding and cancelling
+// cost O(log n), and a cancelled callable is destroyed at once.
 class TimerQueue {
  public:
   // `first_sequence`: starts the count of insertions, not 0. Two queues that start far apart never
@@ -43,7 +37,7 @@ class TimerQueue {
   template <class F, class... A>
   TimerId add(SteadyTime deadline, CallSite site, F&& f, A&&... a) {
     using Node = CallbackNodeFor<F, A...>;
-    static_assert(sizeof(Node) <= sizeof(Storage));
+    static_assert(sizeof(Node) <= sizeof(Slot::storage));
     GYRE_CHECK(!is_null_callable(f), "the callback of a timeout is null");
     const uint32_t index = take_slot();
     struct Guard {  // gives the slot back if a constructor throws
@@ -53,21 +47,17 @@ class TimerQueue {
         if (queue != nullptr) queue->give_slot(index);
       }
     } guard{this, index};
-    ::new (storage(index).bytes)
+    ::new (slot(index).storage)
         Node(site, CallbackNode::Origin::kHeap, std::forward<F>(f), std::forward<A>(a)...);
     guard.queue = nullptr;
-    records_[index].trivial = Node::kTriviallyDestroyed;
     return insert(deadline, index);
   }
 
   // Destroys the callable. False: it fired, was cancelled, or the id names nothing.
   bool cancel(TimerId id);
 
-  bool empty() const { return waiting_ == 0; }
-  size_t size() const { return waiting_; }
-  // In the heap, those that cancelled timers left behind among them: at most as many as the others,
-  // and a few.
-  size_t entries() const { return heap_.size(); }
+  bool empty() const { return heap_.empty(); }
+  size_t size() const { return heap_.size(); }
 
   // Of the earliest timer; only if there is one.
   SteadyTime next_deadline() const { return heap_.front().deadline; }
@@ -83,20 +73,21 @@ class TimerQueue {
   bool run_one(SteadyTime now, uint64_t before, Run&& run) {
     while (!heap_.empty() && heap_.front().deadline <= now) {
       const Entry entry = heap_.front();
-      remove_top();
+      remove_at(0);
       if (entry.sequence >= before) {
+        slot(entry.slot).position = kAside | static_cast<uint32_t>(aside_.size());
         aside_.push_back(entry);
         continue;
       }
       // Its id names nothing any more: the callback may cancel itself.
-      records_[entry.slot].sequence = 0;
-      --waiting_;
+      Slot& due = slot(entry.slot);
+      due.sequence = 0;
       struct Guard {  // the slot stays taken while the callable runs in it
         TimerQueue* queue;
         uint32_t index;
         ~Guard() { queue->give_slot(index); }
       } guard{this, entry.slot};
-      run(storage(entry.slot).node());
+      run(due.node());
       return true;
     }
     return false;
@@ -108,9 +99,8 @@ class TimerQueue {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kAside = uint32_t{1} << 31;  // a position in aside_, not in the heap
   static constexpr uint32_t kSlotsPerPage = 128;
-  // Entries of cancelled timers that are not worth the making of a heap.
-  static constexpr size_t kFewStale = 64;
 
   struct Entry {
     SteadyTime deadline;
@@ -122,38 +112,31 @@ class TimerQueue {
     }
   };
 
-  struct Record {
-    uint64_t sequence = 0;  // of the timer that waits here; 0: free, or running
+  struct Slot {
+    uint64_t sequence = 0;      // 0: free, or running
+    uint32_t position = kNone;  // in the heap, or in aside_
     uint32_t next_free = kNone;
-    bool trivial = false;  // nothing is to be done to destroy the callable
+    alignas(16) unsigned char storage[80];
+
+    CallbackNode* node() { return std::launder(reinterpret_cast<CallbackNode*>(storage)); }
   };
 
-  struct Storage {
-    alignas(16) unsigned char bytes[80];
-
-    CallbackNode* node() { return std::launder(reinterpret_cast<CallbackNode*>(bytes)); }
-  };
-
-  Storage& storage(uint32_t slot) { return pages_[slot / kSlotsPerPage][slot % kSlotsPerPage]; }
-  bool waiting(const Entry& entry) const { return records_[entry.slot].sequence == entry.sequence; }
-  void add_page();
+  Slot& slot(uint32_t index) { return pages_[index / kSlotsPerPage][index % kSlotsPerPage]; }
   uint32_t take_slot();
   void give_slot(uint32_t index);
   TimerId insert(SteadyTime deadline, uint32_t index);
+  void place(size_t position, const Entry& entry) {
+    heap_[position] = entry;
+    slot(entry.slot).position = static_cast<uint32_t>(position);
+  }
   void sift_up(size_t position, const Entry& entry);
   void sift_down(size_t position, const Entry& entry);
-  void remove_top();
-  void drop_stale_top();
-  void prefetch_next();
-  void drop_all_stale();
+  void remove_at(size_t position);
 
   std::vector<Entry> heap_;
   std::vector<Entry> aside_;
-  std::vector<Record> records_;
   // Pages do not move: a callable runs in its slot while others are added.
-  std::vector<std::unique_ptr<Storage[]>> pages_;
-  size_t waiting_ = 0;
-  size_t stale_ = 0;  // entries of cancelled timers, in heap_ and aside_
+  std::vector<std::unique_ptr<Slot[]>> pages_;
   uint32_t free_slot_ = kNone;
   uint64_t next_sequence_;
 };

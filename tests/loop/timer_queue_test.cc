@@ -91,33 +91,6 @@ TEST_F(TimerQueueTest, OneThatWasSetAsideMayBeCancelled) {
   EXPECT_FALSE(queue_.cancel(other));
 }
 
-TEST_F(TimerQueueTest, TheNextDeadlineIsNeverThatOfACancelledTimer) {
-  const TimerId first = add(1, "first"), second = add(2, "second"), third = add(3, "third");
-  add(4, "fourth");
-  EXPECT_TRUE(queue_.cancel(third));
-  EXPECT_TRUE(queue_.cancel(second));
-  EXPECT_EQ(queue_.next_deadline(), at(1));
-  EXPECT_TRUE(queue_.cancel(first));
-  EXPECT_EQ(queue_.next_deadline(), at(4));
-  EXPECT_EQ(run(4), 1);
-  EXPECT_TRUE(queue_.empty());
-  EXPECT_EQ(queue_.entries(), 0u);
-}
-
-TEST_F(TimerQueueTest, TimersThatArePutOffForEverLeaveLittleBehind) {
-  std::vector<TimerId> ids;
-  for (int i = 0; i < 1000; ++i) ids.push_back(add(i, "late"));
-  for (int i = 0; i < 100'000; ++i) {
-    TimerId& id = ids[i * 7 % ids.size()];
-    ASSERT_TRUE(queue_.cancel(id));
-    id = add(1000 + i, "late");
-    ASSERT_LE(queue_.entries(), 2 * ids.size() + 100);
-    ASSERT_LT(id.slot, 1024u);
-  }
-  EXPECT_EQ(queue_.size(), ids.size());
-  EXPECT_EQ(run(200'000), 1000);
-}
-
 TEST_F(TimerQueueTest, CancelDestroysAtOnceAndOnlyOnce) {
   const TimerId id =
       queue_.add(at(1), CallSite(), [n = OnDestroy([&] { seen_.push_back("destroyed"); })] {});
