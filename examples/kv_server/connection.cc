@@ -56,6 +56,11 @@ void Connection::drained(IOStream& stream) {
 void Connection::go_on(IOStream& stream) {
   if (!rest_.empty()) rest_.erase(0, answer(rest_));
   if (rest_.empty() && rest_.capacity() > kMostKept) rest_ = std::string();
+  if (!owes_replies()) {
+    busy_.reset();
+  } else if (!busy_.has_value()) {
+    busy_.emplace(stream.keep_busy());
+  }
   if (batch_ == nullptr && (session_.closing || (ended_ && ready()))) {
     closes_when_sent_ = true;
     close_when_sent(stream);
@@ -117,6 +122,7 @@ void Connection::claim_replies() {
 void Connection::send(std::string_view replies) {
   --unsent_;
   const std::shared_ptr<IOStream> stream = stream_.lock();
+  if (!owes_replies()) busy_.reset();
   if (stream == nullptr || stream->closed()) return;
   stream->write(replies);
   unread_output_ = stream->write_buffer_size() > kHighWater;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -40,6 +41,8 @@ class Connection final : public Outbox::Sender, public std::enable_shared_from_t
   bool ready() const { return batch_ == nullptr && !unread_output_ && !session_.closing; }
   // Answers what it can now, and decides what comes next.
   void go_on(IOStream& stream);
+  // A drain waits for replies that are still on their way.
+  bool owes_replies() const { return batch_ != nullptr || unsent_ > 0; }
   void close_when_sent(IOStream& stream);
   // These give how many bytes they took: whole requests.
   size_t answer(std::string_view bytes);
@@ -61,13 +64,14 @@ class Connection final : public Outbox::Sender, public std::enable_shared_from_t
   const std::weak_ptr<IOStream> stream_;  // for when a batch comes back
   Session session_;
   RequestParser parser_;
-  std::string rest_;               // received and not answered
-  bool ended_ = false;             // the client sends no more
-  bool unread_output_ = false;     // the client does not read: it is not read from either
-  bool closes_when_sent_ = false;  // nothing more is to be answered
-  size_t unsent_ = 0;              // parcels in the outbox
-  size_t parts_away_ = 0;          // of batch_
-  std::unique_ptr<Batch> batch_;   // while it is at the shards
+  std::string rest_;                    // received and not answered
+  bool ended_ = false;                  // the client sends no more
+  bool unread_output_ = false;          // the client does not read: it is not read from either
+  bool closes_when_sent_ = false;       // nothing more is to be answered
+  size_t unsent_ = 0;                   // parcels in the outbox
+  std::optional<IOStream::Busy> busy_;  // while it owes replies
+  size_t parts_away_ = 0;               // of batch_
+  std::unique_ptr<Batch> batch_;        // while it is at the shards
 };
 
 }  // namespace gyre::kv
