@@ -1,6 +1,6 @@
 // What an idle connection costs a server in memory: the resident set before and after, divided.
-// The clients are sockets of this process, which have none; so the process may have twice as many
-// fds as connections.
+// The clients are in a process of their own, so that their fds take no place in the server's
+// tables.
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -8,13 +8,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <thread>
-#include <vector>
 
 #include "gyre/loop/unique_fd.h"
+#include "gyre/net/socket_address.h"
 #include "gyre/net/tcp_server.h"
 #include "gyre/threading/loop_pool.h"
 
@@ -28,21 +28,66 @@ int64_t resident_bytes() {
   return (resident - shared) * ::sysconf(_SC_PAGESIZE);
 }
 
-bool open_connections(const gyre::SocketAddress& address, size_t count,
-                      std::vector<gyre::UniqueFd>& clients) {
+bool open_connections(const gyre::SocketAddress& address, size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    gyre::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(fd.get(), address.data(), address.size()) != 0) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);  // open until the process ends
+    if (::connect(fd, address.data(), address.size()) != 0) {
       std::perror("connect");
       return false;
     }
     // One echo, so that whatever a connection keeps of it is counted.
     char byte = 'x';
-    if (::send(fd.get(), &byte, 1, 0) != 1 || ::recv(fd.get(), &byte, 1, 0) != 1) return false;
-    clients.push_back(std::move(fd));
+    if (::send(fd, &byte, 1, 0) != 1 || ::recv(fd, &byte, 1, 0) != 1) return false;
   }
   return true;
 }
+
+// The clients' process: opens as many connections as it is told, and says when they are there. Ends
+// with its pipe.
+void run_clients(int from_server, int to_server) {
+  struct Order {
+    uint16_t port;
+    size_t count;
+  } order;
+  while (::read(from_server, &order, sizeof(order)) == sizeof(order)) {
+    const auto address = gyre::SocketAddress::parse("127.0.0.1", order.port);
+    const char done = open_connections(*address, order.count) ? 'y' : 'n';
+    if (::write(to_server, &done, 1) != 1) break;
+  }
+  ::_exit(0);
+}
+
+class Clients {
+ public:
+  // Before the process has threads.
+  Clients() {
+    int down[2], up[2];
+    if (::pipe(down) != 0 || ::pipe(up) != 0) return;
+    if (::fork() == 0) {
+      ::close(down[1]);
+      ::close(up[0]);
+      run_clients(down[0], up[1]);
+    }
+    ::close(down[0]);
+    ::close(up[1]);
+    orders_.reset(down[1]);
+    answers_.reset(up[0]);
+  }
+
+  bool open(uint16_t port, size_t count) {
+    const struct {
+      uint16_t port;
+      size_t count;
+    } order{port, count};
+    char done = 'n';
+    return ::write(orders_.get(), &order, sizeof(order)) == sizeof(order) &&
+           ::read(answers_.get(), &done, 1) == 1 && done == 'y';
+  }
+
+ private:
+  gyre::UniqueFd orders_;
+  gyre::UniqueFd answers_;
+};
 
 }  // namespace
 
@@ -52,11 +97,12 @@ int main(int argc, char** argv) {
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
-  if (files.rlim_max < 2 * connections + 100) {
+  if (files.rlim_max < connections + 100) {
     std::fprintf(stderr, "%zu connections need %zu fds, and the limit is %zu: ulimit -n\n",
-                 connections, 2 * connections + 100, static_cast<size_t>(files.rlim_max));
+                 connections, connections + 100, static_cast<size_t>(files.rlim_max));
     return 1;
   }
+  Clients clients;
   gyre::LoopPoolOptions pool_options;
   pool_options.threads = 1;
   const auto pool = gyre::LoopPool::create(pool_options);
@@ -78,11 +124,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", status.ToString().c_str());
     return 1;
   }
-  std::vector<gyre::UniqueFd> clients;
-  clients.reserve(connections + 10);
-  if (!open_connections(server.address(), 10, clients)) return 1;  // buffers, tables, stacks
+  if (!clients.open(server.port(), 10)) return 1;  // buffers, tables, stacks
   const int64_t before = resident_bytes();
-  if (!open_connections(server.address(), connections, clients)) return 1;
+  if (!clients.open(server.port(), connections)) return 1;
   const int64_t after = resident_bytes();
   std::printf("%zu idle connections: %.0f bytes each\n", connections,
               static_cast<double>(after - before) / static_cast<double>(connections));
