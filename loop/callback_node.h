@@ -98,9 +98,6 @@ struct CallbackNode : MpscNode<> {
 
 template <class Callable>
 struct TypedCallbackNode : CallbackNode {
-  // Who forgets it instead of destroying it does the same.
-  static constexpr bool kTriviallyDestroyed = std::is_trivially_destructible_v<Callable>;
-
   template <class... B>
   explicit TypedCallbackNode(CallSite call_site, Origin origin, B&&... b)
       : CallbackNode(&apply, call_site, origin), callable(std::forward<B>(b)...) {}
