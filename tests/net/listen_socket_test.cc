@@ -213,7 +213,8 @@ TEST(ListenSocket, WhatCannotBeAdoptedIsClosedAndTheErrorSaysWhy) {
 // ---- Before the close
 
 TEST(ListenSocket, RefusingNewOnesItKeepsThoseWhoWait) {
-  ListenSocket socket = ListenSocket::bind(loopback()).value();
+  // An address of its own: tests that run beside this one connect to ports that were free once.
+  ListenSocket socket = ListenSocket::bind(SocketAddress::parse("127.0.77.1", 0).value()).value();
   UniqueFd waiting(::socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_EQ(::connect(waiting.get(), socket.address().data(), socket.address().size()), 0);
   socket.refuse_new();

@@ -198,7 +198,7 @@ TEST_P(ProxiedServer, ClosingDropsThoseThatWaitForTheirHeader) {
   TcpClient waiting = connect();
   ASSERT_TRUE(waiting.send(kV1.substr(0, 10)));
   ASSERT_TRUE(comes_true([this] { return server_->open_connections() == 1; }));
-  EXPECT_EQ(server_->drain(std::chrono::seconds(20)), 0u);
+  EXPECT_EQ(server_->drain(std::chrono::seconds(20)).cut_off, 0u);
   EXPECT_TRUE(waiting.sees_end());
   expect_nothing_open();
 }

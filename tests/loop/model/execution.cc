@@ -107,6 +107,13 @@ void Execution::reread(Thread& thread, Value value) {
   thread.pending = Request{};
 }
 
+void Execution::look_again(Thread& thread) {
+  thread.logged = static_cast<uint8_t>(thread.reread);
+  thread.log_written = std::min(thread.log_written, thread.logged);
+  thread.reread = -1;
+  thread.pending = Request{};
+}
+
 void Execution::append(Thread& thread, Value value, bool wrote) {
   if (thread.logged == kMaxLog) misused("a call is too long: raise kMaxLog");
   thread.log[thread.logged++] = value;

@@ -33,6 +33,8 @@ class Execution {
   static void answer(Thread& thread, const Outcome& outcome);
   // As if the load at thread.reread had given that, and nothing had come after it.
   static void reread(Thread& thread, Value value);
+  // As if that load were still to come.
+  static void look_again(Thread& thread);
 
   // For Sync and the programs, within a call.
   static Value operate(const Request& request);

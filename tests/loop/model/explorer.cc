@@ -146,15 +146,22 @@ class Exploration {
     visit(choice);
   }
 
-  // After a failed compare-exchange a loop is where a load of the same value would have led it.
-  // That is looked at, not taken for granted: a thread that would do something else is left alone.
+  // After a failed compare-exchange a loop is where a load of the same value would have led it; or,
+  // if it loads anew, where it was before its load. That is looked at, not taken for granted: a
+  // thread that would do something else is left alone.
   void retry(int id, const Place& place) {
     Thread& thread = next_.threads[id];
     State merged = next_;
     Execution::answer(thread, place.outcome);
     go_on(next_, id);
-    if (thread.pending.kind != Kind::kCompareExchange || !result_.failure.empty()) return;
-    Execution::reread(merged.threads[id], place.outcome.response);
+    if (!result_.failure.empty()) return;
+    if (thread.pending.kind == Kind::kCompareExchange) {
+      Execution::reread(merged.threads[id], place.outcome.response);
+    } else if (thread.pending.kind == Kind::kLoad) {
+      Execution::look_again(merged.threads[id]);
+    } else {
+      return;
+    }
     go_on(merged, id);
     if (merged.threads[id].pending == thread.pending && merged.plain == next_.plain) next_ = merged;
   }
@@ -176,6 +183,9 @@ class Exploration {
     const uint64_t next_hash = hash(next_, threads_);
     // Failed for nothing, and tries again.
     if (choice.kind == Choice::Kind::kFail && next_hash == path_.back().hash) return;
+    const bool failed_for_nothing =
+        choice.kind == Choice::Kind::kFail &&
+        path_.back().outcome.response == path_.back().state.threads[choice.thread].pending.expected;
     switch (seen_.add(next_hash)) {
       case StateSet::Found::kNew: {
         Place& place = path_.emplace_back();
@@ -187,8 +197,9 @@ class Exploration {
         break;
       }
       case StateSet::Found::kOnPath:
-        // A loop of one thread, and no other can ever end it.
-        if (movable_threads(next_) < 2 && !relies_on_old_values(next_hash))
+        // A loop of one thread, and no other can ever end it. (What fails for nothing does not do
+        // so for ever.)
+        if (!failed_for_nothing && movable_threads(next_) < 2 && !relies_on_old_values(next_hash))
           fail("a thread spins for ever");
         break;
       case StateSet::Found::kSeen:

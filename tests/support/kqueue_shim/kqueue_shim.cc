@@ -18,6 +18,8 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -49,6 +51,24 @@ __attribute__((constructor)) void open_always_ready() {
 std::atomic<int> g_add_error{0};
 std::atomic<short> g_add_error_filter{0};
 std::atomic<int> g_calls{0};
+
+// What the kernel has of its own: no operator new, which tests count.
+template <class T>
+struct KernelMemory {
+  using value_type = T;
+
+  KernelMemory() = default;
+  template <class U>
+  KernelMemory(const KernelMemory<U>&) {}
+
+  T* allocate(size_t count) {
+    void* memory = std::malloc(count * sizeof(T));
+    if (memory == nullptr) std::abort();
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, size_t) { std::free(memory); }
+  bool operator==(const KernelMemory&) const { return true; }
+};
 
 class Queue {
  public:
@@ -127,7 +147,7 @@ class Queue {
 
   const int fd_;
   std::mutex mutex_;
-  std::map<Key, Knote> knotes_;
+  std::map<Key, Knote, std::less<Key>, KernelMemory<std::pair<const Key, Knote>>> knotes_;
   // Those that are active, in turn; and where a scan keeps them, so that in the long run it needs
   // no memory: tests count allocations.
   std::vector<std::pair<Key, uint64_t>> queue_;
