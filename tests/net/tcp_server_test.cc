@@ -270,8 +270,11 @@ TEST_P(TCPServerPlaces, ConnectionsWhereFewestAreOpen) {
   std::vector<std::pair<SocketAddress, std::string>> places;
   serve(
       [&](std::shared_ptr<IOStream> stream) {
-        std::lock_guard<std::mutex> lock(mutex);
-        places.emplace_back(stream->peer_address().value(), stream->loop().name());
+        {
+          // Given back before the client hears of it, and the test may end.
+          std::lock_guard<std::mutex> lock(mutex);
+          places.emplace_back(stream->peer_address().value(), stream->loop().name());
+        }
         stream->write("!");
       },
       std::move(least));

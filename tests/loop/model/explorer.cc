@@ -183,9 +183,6 @@ class Exploration {
     const uint64_t next_hash = hash(next_, threads_);
     // Failed for nothing, and tries again.
     if (choice.kind == Choice::Kind::kFail && next_hash == path_.back().hash) return;
-    const bool failed_for_nothing =
-        choice.kind == Choice::Kind::kFail &&
-        path_.back().outcome.response == path_.back().state.threads[choice.thread].pending.expected;
     switch (seen_.add(next_hash)) {
       case StateSet::Found::kNew: {
         Place& place = path_.emplace_back();
@@ -197,9 +194,8 @@ class Exploration {
         break;
       }
       case StateSet::Found::kOnPath:
-        // A loop of one thread, and no other can ever end it. (What fails for nothing does not do
-        // so for ever.)
-        if (!failed_for_nothing && movable_threads(next_) < 2 && !relies_on_old_values(next_hash))
+        // A loop of one thread, and no other can ever end it.
+        if (movable_threads(next_) < 2 && !ends_by_itself(next_hash))
           fail("a thread spins for ever");
         break;
       case StateSet::Found::kSeen:
@@ -207,14 +203,16 @@ class Exploration {
     }
   }
 
-  // Some step since that state read what had been overwritten. That does not go on for ever: stores
-  // become visible in finite time.
-  bool relies_on_old_values(uint64_t since) const {
+  // Some step since that state read what had been overwritten, or was a weak compare-exchange that
+  // failed for nothing. Neither goes on for ever: stores become visible in finite time.
+  bool ends_by_itself(uint64_t since) const {
     for (size_t i = path_.size(); i-- > 0;) {
       const Place& place = path_[i];
       const Choice& choice = place.choices[place.next - 1];
       const Request& request = place.state.threads[choice.thread].pending;
-      const bool reads = choice.kind == Choice::Kind::kRead || choice.kind == Choice::Kind::kFail;
+      const bool fails = choice.kind == Choice::Kind::kFail;
+      if (fails && place.outcome.response == request.expected) return true;
+      const bool reads = choice.kind == Choice::Kind::kRead || fails;
       if (reads && choice.position + 1 < place.state.counts[request.location]) return true;
       if (place.hash == since) break;
     }

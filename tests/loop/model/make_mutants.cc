@@ -101,15 +101,16 @@ class Writer {
  public:
   explicit Writer(const std::string& path) : out_(path) {
     out_ << "// Written by make_mutants.\n";
-    for (const char* header :
-         {"<atomic>", "<cstddef>", "<cstdint>", "\"gyre/tests/loop/model/queue_mutants.h\""}) {
+    for (const char* header : {"<atomic>", "<cstddef>", "<cstdint>", "\"gyre/loop/cpu_hints.h\"",
+                               "\"gyre/tests/loop/model/queue_mutants.h\""}) {
       out_ << "#include " << header << "\n";
     }
   }
 
   void add(const std::string& name, bool equivalent, const Lines& code) {
     const std::string space = "mutant" + std::to_string(count_++);
-    out_ << "namespace gyre::model::" << space << " {\n";
+    out_ << "namespace gyre::model::" << space << " {\n"
+         << "using internal::prefetch_for_writing;\nusing internal::relax_cpu;\n";
     for (const std::string& line : code) out_ << line << "\n";
     out_ << "}\n";
     table_ += "    {\"" + name + "\", " + (equivalent ? "true" : "false") + ", &explore_queue<" +
