@@ -98,7 +98,7 @@ TEST_F(ConnectionBytes, StayWithinTheirBudget) {
   const double each = static_cast<double>(live_bytes - before) / (kMany - kFew);
   RecordProperty("bytes_per_connection", std::to_string(each));
   EXPECT_GT(each, 64) << "nothing was counted";
-  EXPECT_LE(each, 768);
+  EXPECT_LE(each, 512);
   EXPECT_EQ(closed_, 0);
 }
 
