@@ -209,7 +209,12 @@ TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf208Bytes) {
   const uint64_t of_turns = allocations - before;
   for (size_t i = 0; i < kConnections; ++i) open(pairs[i]);
   EXPECT_EQ(allocations_of_size[kBytes] - blocks_before, kConnections);
-  EXPECT_LE(allocations - before - of_turns, (of_turns + 1) * kConnections);
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr uint64_t kOfItsFirstRead = 1;  // a posted callback is an allocation of its own there
+#else
+  constexpr uint64_t kOfItsFirstRead = 0;
+#endif
+  EXPECT_LE(allocations - before - of_turns, (of_turns + 1 + kOfItsFirstRead) * kConnections);
 }
 
 // The buffer, the bytes, and the callback with what waits for it.
