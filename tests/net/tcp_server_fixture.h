@@ -110,7 +110,7 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
   INSTANTIATE_TEST_SUITE_P(                                                                       \
       Servers, suite,                                                                             \
       ::testing::Combine(                                                                         \
-          ::testing::ValuesIn(::gyre::testing::all_backends()),                                   \
+          ::testing::ValuesIn(::gyre::available_backends()),                                      \
           ::testing::Values(::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kShared,             \
                             ::gyre::AcceptMode::kReusePort)),                                     \
       [](const ::testing::TestParamInfo<std::tuple<::gyre::Backend, ::gyre::AcceptMode>>& info) { \
