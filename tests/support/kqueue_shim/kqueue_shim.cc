@@ -82,6 +82,9 @@ class Queue {
  public:
   explicit Queue(int fd) : fd_(fd) {}
 
+  // After the last call, on whatever thread that was.
+  void settle() { std::lock_guard<std::mutex> lock(mutex_); }
+
   // False: the number was closed, and maybe reused.
   bool is_open() const { return attached(g_always_ready); }
 
@@ -420,7 +423,9 @@ int kqueue() {
     errno = ENFILE;
     return -1;
   }
-  delete gyre::testing::g_queues[fd].exchange(new Queue(fd), std::memory_order_acq_rel);
+  auto* const old = gyre::testing::g_queues[fd].exchange(new Queue(fd), std::memory_order_acq_rel);
+  if (old != nullptr) old->settle();  // another thread closed the number
+  delete old;
   return fd;
 }
 
