@@ -265,7 +265,8 @@ TEST_P(TCPServerDrain, EachWordMayBeSaidOnEveryThreadOfThePoolAtOnce) {
   EXPECT_TRUE(said.wait(3 * kLoops));
   for (TcpClient& client : clients) EXPECT_TRUE(client.sees_end());
   EXPECT_TRUE(comes_true([&] { return server_->open_connections() == 0; }));
-  EXPECT_FALSE(TcpClient(server_->address()).connected());
+  // On these threads the words do not wait for the acceptor's.
+  EXPECT_TRUE(comes_true([&] { return !TcpClient(server_->address()).connected(); }));
 }
 
 TEST_P(TCPServerDrain, AsyncIsAwaitedOnALoopOfThePool) {
