@@ -58,7 +58,8 @@ double look_up_in_table() {
   std::vector<uint64_t> tokens;
   for (int fd = 0; fd < kFds; ++fd) {
     const uint32_t generation = table.next_generation();
-    table.insert(fd, {&handler, generation, PollEvents::kRead, Trigger::kLevel, false});
+    table.insert(fd,
+                 {.handler = &handler, .generation = generation, .interest = PollEvents::kRead});
     tokens.push_back(internal::HandlerTable::token(fd, generation));
   }
   Random random;
