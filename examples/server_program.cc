@@ -19,20 +19,25 @@ struct Options {
   int port = 0;
   LoopPoolOptions pool;
   TCPServerOptions server;
+  int spin_us = 0;
   int drain_seconds = 10;
 };
 
-absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& summary) {
+absl::StatusOr<Options> parse_options(int argc, char** argv, const ServerProgram& program) {
   Options options;
+  options.spin_us = program.spin_us;
   int max_connections = 0;
   std::string backend = "default", accept = "thread", placement = "round_robin";
   std::string proxies;
-  CommandLine line(summary);
+  CommandLine line(program.summary);
   line.flag("host", "the address to listen on: a name or a number", &options.host);
   line.flag("port", "0: the kernel picks one", &options.port, 0, 65535);
   line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0,
             4096);
   line.flag("backend", "default, epoll, kqueue or select", &backend);
+  line.flag("spin-us",
+            "how long an idle loop looks for work before it sleeps, where that pays; costs a CPU",
+            &options.spin_us, 0, 1000);
   line.flag("accept",
             "thread: one that deals out; shared: every loop from one socket; reuseport: every loop "
             "from its own",
@@ -62,6 +67,7 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const std::string& 
   const absl::StatusOr<Placement> parsed_placement = parse_placement(placement);
   if (!parsed_placement.ok()) return in_flag("placement", parsed_placement.status());
   options.server.placement = *parsed_placement;
+  options.pool.spin = std::chrono::microseconds(options.spin_us);
   options.server.limits.total = max_connections;
   if (!proxies.empty()) {
     const absl::StatusOr<CidrList> trusted = CidrList::parse(proxies);
@@ -176,7 +182,7 @@ int run_server(int argc, char** argv, const std::string& summary, TCPServer::Han
 }
 
 int run_server(int argc, char** argv, const ServerProgram& program) {
-  absl::StatusOr<Options> options = parse_options(argc, argv, program.summary);
+  absl::StatusOr<Options> options = parse_options(argc, argv, program);
   if (!options.ok()) return usage_error(argv[0], options.status());
   options->server.stream = program.stream;
   raise_open_file_limit();

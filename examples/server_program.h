@@ -28,6 +28,7 @@ class Service {
 struct ServerProgram {
   std::string summary;  // for --help
   IOStreamOptions stream = {};
+  int spin_us = 0;  // unless --spin-us says otherwise, see LoopPoolOptions::spin
   std::function<std::unique_ptr<Service>(LoopPool&)> make_service;
 };
 

@@ -13,13 +13,19 @@ namespace {
 using internal::CallbackNode;
 using internal::CallbackQueue;
 
-// Loops in start(), of the whole process. Relaxed: nothing hangs on it but whether to spin.
-constinit std::atomic<unsigned> g_running_loops{0};
+// Loops in start() that may spin, of the whole process; an acceptor's loop that sleeps takes no CPU
+// from them. Relaxed: nothing hangs on it but whether to spin.
+constinit std::atomic<unsigned> g_spinning_loops{0};
 
-class RunningLoop {
+class SpinningLoop {
  public:
-  RunningLoop() { g_running_loops.fetch_add(1, std::memory_order_relaxed); }
-  ~RunningLoop() { g_running_loops.fetch_sub(1, std::memory_order_relaxed); }
+  explicit SpinningLoop(bool spins) : spins_(spins) {
+    g_spinning_loops.fetch_add(spins_, std::memory_order_relaxed);
+  }
+  ~SpinningLoop() { g_spinning_loops.fetch_sub(spins_, std::memory_order_relaxed); }
+
+ private:
+  const unsigned spins_;
 };
 
 // Those that the process may use; asked once, by a thread that is probably not bound to one of
@@ -99,7 +105,7 @@ absl::Status IOLoop::start() {
   // Not a pointer: that loop may be destroyed meanwhile.
   const std::shared_ptr<Identity> previous_current = std::exchange(current_identity(), identity_);
   absl::Status status;
-  const RunningLoop running;
+  const SpinningLoop running(spin_policy_.limit() > Duration::zero());
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
     busy_since_ = clock_.now();
@@ -208,7 +214,7 @@ Poller::WaitResult IOLoop::wait(TimePoint now) {
     return sleep(timeout);
   std::optional<Poller::WaitResult> result;
   TimePoint slept_since = now;
-  if (g_running_loops.load(std::memory_order_relaxed) <= cpu_count() && spin_policy_.worth_it()) {
+  if (g_spinning_loops.load(std::memory_order_relaxed) <= cpu_count() && spin_policy_.worth_it()) {
     result = spin(now);
     slept_since = clock_.now();
     spin_policy_.spun(slept_since - now, result.has_value());
@@ -217,7 +223,7 @@ Poller::WaitResult IOLoop::wait(TimePoint now) {
   }
   if (!result.has_value()) result = sleep(poll_timeout(slept_since));
   const TimePoint after = clock_.now();
-  spin_policy_.waited(after - now, after - slept_since);
+  spin_policy_.waited(after - now);
   return *result;
 }
 

@@ -56,8 +56,8 @@ struct IOLoopOptions {
   size_t callback_limit = 65536;
   // How long the loop may look for events and posts by itself before it sleeps; zero: not at all.
   // An answer that comes meanwhile costs no wake-up, which is tens of microseconds between two
-  // CPUs; 50 us pays for two. It does so only while that finds something, and while there are no
-  // more running loops than CPUs, and gives up at once where others want the CPU (see
+  // CPUs; 50 us pays for two. It does so only while that finds something, and while no more loops
+  // that may spin run than there are CPUs, and gives up soon where others want the CPU (see
   // internal::SpinPolicy). Costs power, and another virtual machine's CPU, so it is off by default.
   std::chrono::nanoseconds spin{0};
   // Borrowed; nullptr: std::chrono::steady_clock. A test turns its own.

@@ -24,6 +24,9 @@ int main(int argc, char** argv) {
   gyre::examples::ServerProgram program;
   program.summary = "A key-value server that speaks RESP2, on gyre, one loop per thread.";
   program.stream = gyre::kv::KvService::stream_options();
+  // A client with its hands full then need not wake the server for each batch. Where that does not
+  // pay the loops sleep as others do.
+  program.spin_us = 50;
   program.make_service = [](gyre::LoopPool& pool) {
     return std::make_unique<gyre::kv::KvService>(pool);
   };

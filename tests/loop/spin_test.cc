@@ -1,6 +1,7 @@
 // SpinPolicy, and what a loop makes of it in a simulated kernel.
 
 #include <chrono>
+#include <latch>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -26,17 +27,13 @@ class SpinPolicyTest : public ::testing::Test {
   bool wait(bool finds, SpinPolicy::Duration slept = 20us) {
     const bool spins = policy_.worth_it();
     if (spins) policy_.spun(finds ? 1us : kLimit, finds);
-    if (spins && finds) {
-      policy_.waited(1us, 0us);
-    } else {
-      policy_.waited((spins ? kLimit : 0us) + slept, slept);
-    }
+    policy_.waited(spins && finds ? 1us : (spins ? kLimit : 0us) + slept);
     return spins;
   }
   // How many waits until one begins with a spin, which is in vain.
-  uint32_t skipped(SpinPolicy::Duration slept = 20us) {
+  uint32_t skipped() {
     uint32_t count = 0;
-    while (!wait(/*finds=*/false, slept)) ++count;
+    while (!wait(/*finds=*/false)) ++count;
     return count;
   }
 
@@ -67,20 +64,24 @@ TEST_F(SpinPolicyTest, OneSuccessForgetsTheFailures) {
   EXPECT_EQ(skipped(), 1u);
 }
 
-TEST_F(SpinPolicyTest, WhereTheOtherThreadNeedsThisCpuOneFailureIsEnough) {
-  EXPECT_EQ(skipped(/*slept=*/1us), 0u);
-  EXPECT_EQ(skipped(), SpinPolicy::kMostSkipped);
+TEST_F(SpinPolicyTest, ASpinThatLostItsCpuCountsAsInVainWhateverItFound) {
+  for (int i = 0; i < 4; ++i) skipped();
+  while (!policy_.worth_it()) policy_.waited(20us);
+  policy_.spun(4ms, /*found=*/true);
+  policy_.waited(4ms);
+  EXPECT_EQ(skipped(), 4096u);
 }
 
-TEST_F(SpinPolicyTest, AThreadThatLostItsCpuWhileItSpunStops) {
-  ASSERT_TRUE(policy_.worth_it());
-  policy_.spun(4ms, /*found=*/true);
-  policy_.waited(4ms, 0ms);
-  EXPECT_EQ(skipped(), SpinPolicy::kMostSkipped);
+TEST_F(SpinPolicyTest, WhereTheOtherThreadNeedsThisCpuSixSpinsInAHundredThousandWaitsAreMade) {
+  int spins = 0;
+  for (int i = 0; i < 16384; ++i) spins += wait(/*finds=*/false, 1us);
+  EXPECT_EQ(spins, 6);
+  for (int i = 0; i < 5 * 16384; ++i) spins += wait(/*finds=*/false, 1us);
+  EXPECT_LE(spins, 6 + 5);
 }
 
 TEST_F(SpinPolicyTest, LongWaitsAreNotSpunForUntilTheyAreShortAgain) {
-  for (int i = 0; i < 100; ++i) policy_.waited(10s, 10s);
+  for (int i = 0; i < 100; ++i) policy_.waited(10s);
   for (int i = 0; i < 5; ++i) EXPECT_FALSE(wait(/*finds=*/true, 10s)) << i;
   int until = 0;
   while (!wait(/*finds=*/true, 20us)) ASSERT_LT(++until, 50);
@@ -177,6 +178,27 @@ TEST_F(SpinTest, AClockThatStandsStillDoesNotKeepTheLoopSpinning) {
   loop_->call_later(1s, [this] { loop_->stop(); });
   ASSERT_TRUE(loop_->start().ok());
   EXPECT_THAT(sleeps(), ElementsAre(1s));
+}
+
+// An acceptor's loop, or that of a main thread which waits for signals.
+TEST_F(SpinTest, LoopsThatNeverSpinTakeNoCpuFromThoseThatDo) {
+  std::vector<std::unique_ptr<IOLoop>> sleepers;
+  std::vector<std::thread> threads;
+  std::latch running(std::thread::hardware_concurrency() + 1);
+  for (unsigned i = 0; i <= std::thread::hardware_concurrency(); ++i) {
+    auto loop = IOLoop::create();
+    ASSERT_TRUE(loop.ok()) << loop.status();
+    (*loop)->add_callback([&running] { running.count_down(); });
+    threads.emplace_back([sleeper = loop->get()] { EXPECT_TRUE(sleeper->start().ok()); });
+    sleepers.push_back(*std::move(loop));
+  }
+  running.wait();
+  poll_slowly();
+  loop_->call_later(1ms, [this] { loop_->stop(); });
+  ASSERT_TRUE(loop_->start().ok());
+  EXPECT_EQ(loop_->metrics().spins, 1u);
+  for (auto& sleeper : sleepers) sleeper->stop();
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(SpinByDefault, IsOff) {
