@@ -25,6 +25,8 @@ struct StdSync {
    private:
     T value_{};
   };
+
+  static void relax_cpu() { internal::relax_cpu(); }
 };
 
 // Aligned so that three bits of its address are free for the queue's flags.
@@ -167,7 +169,9 @@ class MpscQueue {
   static constexpr uintptr_t kClosed = 4;
   static constexpr uintptr_t kFlags = kSleep | kStop | kClosed;
 
-  static constexpr int kRelaxations = 4;
+  // Of a producer that lost the word to another one, the first time and the most.
+  static constexpr int kFewestRelaxations = 32;
+  static constexpr int kMostRelaxations = 128;
 
   // A producer cuts its nodes from memory that it fills upwards, so the older ones lie below.
   static void prefetch_before(const Node* node) {
@@ -177,7 +181,7 @@ class MpscQueue {
   static Node* to_node(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kFlags); }
 
   PushResult try_push(Node* node) {
-    for (;;) {
+    for (int relaxations = kFewestRelaxations;; relaxations = kMostRelaxations) {
       uintptr_t seen = word_.load(std::memory_order_relaxed);
       if (seen & kClosed) return PushResult::kClosed;
       node->next.set(to_node(seen));
@@ -186,9 +190,11 @@ class MpscQueue {
                                       std::memory_order_relaxed)) {
         return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
       }
-      // Another producer has the line, and pushes several while this one waits: two that fight over
-      // it for each push are slower together than one.
-      for (int i = 0; i < kRelaxations; ++i) relax_cpu();
+      // The consumer came between: it will not come again soon.
+      if (to_node(seen) == nullptr) continue;
+      // Another producer has the line, and pushes some dozens while this one waits: two that fight
+      // over it for each push are slower together than one.
+      for (int i = 0; i < relaxations; ++i) Sync::relax_cpu();
     }
   }
 

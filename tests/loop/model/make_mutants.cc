@@ -110,7 +110,7 @@ class Writer {
   void add(const std::string& name, bool equivalent, const Lines& code) {
     const std::string space = "mutant" + std::to_string(count_++);
     out_ << "namespace gyre::model::" << space << " {\n"
-         << "using internal::prefetch_for_writing;\nusing internal::relax_cpu;\n";
+         << "using internal::prefetch_for_writing;\n";
     for (const std::string& line : code) out_ << line << "\n";
     out_ << "}\n";
     table_ += "    {\"" + name + "\", " + (equivalent ? "true" : "false") + ", &explore_queue<" +
