@@ -4,20 +4,24 @@ set(GYRE_SOURCES
     loop/callback_guard.cc
     loop/callback_queue.cc
     loop/clock.cc
+    loop/duration_histogram.cc
     loop/errno_status.cc
     loop/executor.cc
+    loop/fd_description.cc
     loop/fd_waiters.cc
     loop/fork_detection.cc
     loop/future.cc
     loop/idle_timeout.cc
     loop/idle_wheel.cc
     loop/io_loop.cc
+    loop/io_loop_dump.cc
     loop/io_loop_lifecycle.cc
     loop/log.cc
     loop/loop_affinity.cc
     loop/node_arena.cc
     loop/periodic_callback.cc
     loop/run_sync.cc
+    loop/running_call.cc
     loop/signal_handler.cc
     loop/stall_watchdog.cc
     loop/task.cc
@@ -37,6 +41,7 @@ set(GYRE_SOURCES
     net/io_stream.cc
     net/io_stream_close.cc
     net/io_stream_connect.cc
+    net/io_stream_describe.cc
     net/io_stream_idle.cc
     net/io_stream_read.cc
     net/io_stream_timeouts.cc
@@ -49,6 +54,7 @@ set(GYRE_SOURCES
     net/read_request.cc
     net/resolver.cc
     net/server_drain.cc
+    net/server_metrics.cc
     net/socket_address.cc
     net/socket_ops.cc
     net/source_counts.cc
@@ -66,9 +72,11 @@ set(GYRE_SOURCES
     testing/simulated_kernel.cc
     threading/busy_meter.cc
     threading/cpu_affinity.cc
+    threading/loop_dump.cc
     threading/loop_picker.cc
     threading/loop_pool.cc
     threading/loop_thread.cc
+    threading/prometheus.cc
 )
 
 set(GYRE_LINUX_SOURCES loop/poller/epoll_poller.cc)
@@ -85,10 +93,13 @@ set(GYRE_HEADERS
     loop/callback_queue.h
     loop/cancellation.h
     loop/clock.h
+    loop/counter.h
     loop/combinators.h
     loop/cpu_hints.h
+    loop/duration_histogram.h
     loop/errno_status.h
     loop/executor.h
+    loop/fd_description.h
     loop/fd_waiters.h
     loop/fork_detection.h
     loop/function_handler.h
@@ -107,7 +118,9 @@ set(GYRE_HEADERS
     loop/mutex.h
     loop/node_arena.h
     loop/periodic_callback.h
+    loop/post_sampler.h
     loop/run_sync.h
+    loop/running_call.h
     loop/signal_handler.h
     loop/signal_slots.h
     loop/spin_policy.h
@@ -149,6 +162,7 @@ set(GYRE_HEADERS
     net/regex.h
     net/resolver.h
     net/server_drain.h
+    net/server_metrics.h
     net/socket_address.h
     net/socket_ops.h
     net/source_counts.h
@@ -170,9 +184,11 @@ set(GYRE_HEADERS
     testing/simulated_kernel.h
     threading/busy_meter.h
     threading/cpu_affinity.h
+    threading/loop_dump.h
     threading/loop_picker.h
     threading/loop_pool.h
     threading/loop_thread.h
+    threading/prometheus.h
 )
 
 # Abseil's targets, without "absl::"; with "absl_" in front they are its pkg-config modules.

@@ -115,6 +115,16 @@ class StopSignals {
   std::vector<std::unique_ptr<SignalHandler>> handlers_;
 };
 
+// SIGUSR1: what the server is at, to stderr. It runs on the main loop, which waits for the others.
+absl::StatusOr<std::unique_ptr<SignalHandler>> dump_on_signal(IOLoop& main_loop, LoopPool& pool,
+                                                              TCPServer& server) {
+  return SignalHandler::create(main_loop, SIGUSR1, [&](int) {
+    const std::string text = main_loop.dump() + server.dump() + pool.dump();
+    std::fputs(text.c_str(), stderr);
+    std::fflush(stderr);
+  });
+}
+
 void print_row(const std::string& name, const TCPServer::LoopStats& server, uint64_t callbacks,
                uint64_t wakeups, double busy) {
   std::printf("%-10s %12lu %15lu %15lu %12lu %10lu %7.1f\n", name.c_str(), server.accepted,
@@ -163,6 +173,8 @@ absl::Status serve(IOLoop& main_loop, LoopPool& pool, Service& service, const Op
   if (absl::Status status = server.listen(options.port, options.host); !status.ok()) return status;
   StopSignals signals(main_loop, server, std::chrono::seconds(options.drain_seconds));
   if (absl::Status status = signals.watch(); !status.ok()) return status;
+  const auto dumper = dump_on_signal(main_loop, pool, server);
+  if (!dumper.ok()) return dumper.status();
   std::printf("listening on %s\n", server.address().to_string().c_str());
   std::fflush(stdout);
 

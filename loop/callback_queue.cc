@@ -1,5 +1,6 @@
 #include "gyre/loop/callback_queue.h"
 
+#include <chrono>
 #include <thread>
 
 namespace gyre::internal {
@@ -16,6 +17,42 @@ class ErrnoKeeper {
 
 }  // namespace
 
+// A post whose way to its run is timed. It stands in the queue for the node that it holds, which
+// has no room for the time: so the posts that are not drawn cost no byte.
+class CallbackQueue::TimedCall {
+ public:
+  TimedCall(CallbackQueue& queue, CallbackNode* node)
+      : queue_(&queue), node_(node), posted_(std::chrono::steady_clock::now()) {}
+  TimedCall(TimedCall&& other) noexcept
+      : queue_(other.queue_), node_(std::exchange(other.node_, nullptr)), posted_(other.posted_) {}
+  ~TimedCall() {
+    if (node_ != nullptr) discard_refused(node_);
+  }
+
+  void operator()() {
+    queue_->post_latency_.record(std::chrono::steady_clock::now() - posted_);
+    struct Freer {  // also if the callable throws
+      CallbackNode* node;
+      ~Freer() { free_memory(node); }
+    } freer{std::exchange(node_, nullptr)};
+    freer.node->run_and_destroy();
+  }
+
+ private:
+  CallbackQueue* queue_;
+  CallbackNode* node_;
+  // The real clock, also where the loop has another: threads wait for each other in real time.
+  std::chrono::steady_clock::time_point posted_;
+};
+
+CallbackNode* CallbackQueue::timed(CallbackNode* node) {
+  TimedCall call(*this, node);
+  // The place under the limit is the outer node's now: it is the one that is released.
+  if (node->origin() == CallbackNode::Origin::kBoundedArena)
+    return new_arena_node<CallbackNode::Origin::kBoundedArena>(node->site(), std::move(call));
+  return new_posted_node(node->site(), std::move(call));
+}
+
 bool CallbackQueue::push_remote(CallbackNode* node) {
   // After true the node may have run and the loop be gone: nothing of it is touched any more.
   if (!forked() && queue_.push(node, waker_)) [[likely]]
@@ -27,6 +64,10 @@ bool CallbackQueue::push_remote(CallbackNode* node) {
 // Not release(): that is the consumer's. A signal's slot does not come here.
 void CallbackQueue::discard_refused(CallbackNode* node) {
   node->destroy();
+  free_memory(node);
+}
+
+void CallbackQueue::free_memory(CallbackNode* node) {
   if (node->origin() == CallbackNode::Origin::kHeap) {
     ::operator delete(node);
   } else {
@@ -48,8 +89,10 @@ void CallbackQueue::request_stop() {
 }
 
 void CallbackQueue::accept(const MpscInbox<>::Batch& batch) {
-  queued_ += batch.count;
   if (batch.first == nullptr) return;
+  queued_ += batch.count;
+  posts_from_outside_.add(batch.count);
+  wakeups_saved_.add(batch.count - batch.woken);
   pending_.append(static_cast<CallbackNode*>(batch.first), static_cast<CallbackNode*>(batch.last));
 }
 

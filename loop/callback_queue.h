@@ -9,8 +9,11 @@
 #include <utility>
 
 #include "gyre/loop/callback_node.h"
+#include "gyre/loop/counter.h"
+#include "gyre/loop/duration_histogram.h"
 #include "gyre/loop/fork_detection.h"
 #include "gyre/loop/mpsc_inbox.h"
+#include "gyre/loop/post_sampler.h"
 #include "gyre/loop/signal_slots.h"
 
 namespace gyre::internal {
@@ -49,7 +52,10 @@ class CallbackQueue {
   template <class F, class... A>
   bool post(CallSite site, F&& f, A&&... a) {
     if (!running_here()) queue_.prepare_to_push();
-    return push(new_posted_node(site, std::forward<F>(f), std::forward<A>(a)...));
+    CallbackNode* node = new_posted_node(site, std::forward<F>(f), std::forward<A>(a)...);
+    if (PostSampler::draw()) [[unlikely]]
+      node = timed(node);
+    return push(node);
   }
 
   // Any thread. False also when as many are queued as the limit says: f is not moved from then.
@@ -61,6 +67,8 @@ class CallbackQueue {
         site, std::forward<F>(f), std::forward<A>(a)...);
     // The node stands for it now. Closed: nothing is queued any more, so it does not matter.
     reservation.keep();
+    if (PostSampler::draw()) [[unlikely]]
+      node = timed(node);
     return push(node);
   }
 
@@ -128,6 +136,23 @@ class CallbackQueue {
   size_t depth() const { return depth_.load(std::memory_order_relaxed); }
   size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
 
+  // What other threads and signals have posted, and how many of these posts woke nobody: the loop
+  // ran, or was woken already. Any thread.
+  uint64_t posts_from_outside() const { return posts_from_outside_.get(); }
+  uint64_t wakeups_saved() const { return wakeups_saved_.get(); }
+  // Of the posts that were drawn, see PostSampler. Any thread.
+  DurationHistogram post_latency() const { return post_latency_.snapshot(); }
+
+  // visit(site) for each that is queued, oldest first. Consumer only.
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    if (queue_.may_have_nodes()) accept(queue_.take());
+    for (const CallbackNode* first : {batch_.first, pending_.first}) {
+      for (const CallbackNode* node = first; node != nullptr; node = node->next_node())
+        visit(node->site());
+    }
+  }
+
   bool has_work() {
     return batch_.first != nullptr || pending_.first != nullptr || queue_.has_nodes();
   }
@@ -192,6 +217,9 @@ class CallbackQueue {
     pending_.append(node, node);
     ++queued_;
   }
+  class TimedCall;
+  CallbackNode* timed(CallbackNode* node);
+  static void free_memory(CallbackNode* node);
   bool push_remote(CallbackNode* node);
   bool push_from_signal(CallbackNode* node);
   void accept(const MpscInbox<>::Batch& batch);
@@ -212,6 +240,9 @@ class CallbackQueue {
   size_t bounded_done_ = 0;
   std::atomic<size_t> depth_{0};
   std::atomic<size_t> max_depth_{0};
+  Counter posts_from_outside_;
+  Counter wakeups_saved_;
+  DurationRecorder post_latency_;
   Waker& waker_;
   const uint32_t fork_generation_;
   SignalSlots slots_;

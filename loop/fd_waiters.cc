@@ -39,6 +39,11 @@ class FdWaiters::Waiter final : public EventHandler {
   }
   void released() override { delete this; }
   void close_fd(int fd) override { ::close(fd); }
+  std::string describe() const override {
+    return absl::StrFormat("awaited by %s", reader_.root == nullptr   ? "a writing coroutine"
+                                            : writer_.root == nullptr ? "a reading coroutine"
+                                                                      : "two coroutines");
+  }
 
  private:
   FdWaiters& owner_;

@@ -2,6 +2,7 @@
 #define GYRE_LOOP_HANDLER_TABLE_H_
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,9 @@ class EventHandler : public IdleEntry {
   // Where it was registered, if somebody wants to know.
   virtual CallSite site() const { return {}; }
 
+  // What it is and what it waits for, for a person. On the loop's thread.
+  virtual std::string describe() const { return "added at " + site().to_string(); }
+
  protected:
   ~EventHandler() = default;
 
@@ -51,7 +55,14 @@ class HandlerTable {
     uint16_t interest = PollEvents::kNone;
     Trigger trigger = Trigger::kLevel;
     bool internal = false;  // of a stream or a coroutine: users may not touch it
+    uint32_t added = 0;     // tick_of() when it was registered
   };
+
+  // Fits where the registration has room, for 18 years: an eighth of a second or so.
+  static constexpr std::chrono::nanoseconds kTick{int64_t{1} << 27};
+  static uint32_t tick_of(SteadyTime time) {
+    return static_cast<uint32_t>(time.time_since_epoch() / kTick);
+  }
 
   // What an fd's events carry: the fd below, the generation above.
   static uint64_t token(int fd, uint32_t generation) {

@@ -48,12 +48,16 @@ class TimeSlice {
   bool over() {
     ++done_;
     if (--until_look_ > 0) return false;
-    const IOLoop::Duration elapsed = clock_.now() - start_;
+    latest_ = clock_.now();
+    const IOLoop::Duration elapsed = latest_ - start_;
     if (elapsed >= limit_) return true;
     const IOLoop::Duration average = std::max(elapsed / done_, IOLoop::Duration(1));
     until_look_ = std::clamp<int64_t>((limit_ - elapsed) / average / 4, 1, kMaxUnwatched);
     return false;
   }
+
+  // When it looked at the clock last.
+  IOLoop::TimePoint latest() const { return latest_; }
 
  private:
   // What a run of fast callbacks may hide of slow ones behind it.
@@ -62,6 +66,7 @@ class TimeSlice {
   const MonotonicClock& clock_;
   const IOLoop::Duration limit_;
   const IOLoop::TimePoint start_;
+  IOLoop::TimePoint latest_ = start_;
   int64_t done_ = 0;
   int64_t until_look_ = 1;
 };
@@ -108,10 +113,11 @@ absl::Status IOLoop::start() {
   const SpinningLoop running(spin_policy_.limit() > Duration::zero());
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
-    busy_since_ = clock_.now();
+    const TimePoint now = clock_.now();
+    set_awake_since(now);
     if (idle_wheel_ != nullptr) {
-      idle_wheel_->end_iteration(busy_since_);  // what was touched between the runs
-      idle_wheel_->begin_iteration(busy_since_);
+      idle_wheel_->end_iteration(now);  // what was touched between the runs
+      idle_wheel_->begin_iteration(now);
     }
     while (iterate()) {
     }
@@ -147,7 +153,9 @@ void IOLoop::run_callbacks() {
   TimeSlice slice(clock_, time_slice_);
   uint64_t count = 0;
   do {
-    call(node->site(), "a callback", [node] { node->run_and_destroy(); });
+    const CallSite site = node->site();
+    counters_.running.set_callback(site);
+    call(site, "a callback", [node] { node->run_and_destroy(); });
     queue_->release(node, releaser);
     ++count;
     // After a stop() nothing follows this batch, so it may take what it needs.
@@ -164,8 +172,11 @@ void IOLoop::run_timeouts(uint64_t added_before) {
   if (timers_.next_deadline() > now) return;
   TimeSlice slice(clock_, time_slice_);
   uint64_t count = 0;
-  while (timers_.run_one(now, added_before, [this](CallbackNode* node) {
-    call(node->site(), "a timeout", [node] { node->run_and_destroy(); });
+  while (timers_.run_one(now, added_before, [&](CallbackNode* node, TimePoint deadline) {
+    counters_.timer_lateness.record(internal::saturating_sub(slice.latest(), deadline));
+    const CallSite site = node->site();
+    counters_.running.set_timeout(site);
+    call(site, "a timeout", [node] { node->run_and_destroy(); });
   })) {
     ++count;
     if (slice.over() && !queue_->stop_requested()) break;
@@ -182,6 +193,7 @@ void IOLoop::run_idle_timeouts() {
   TimeSlice slice(clock_, time_slice_);
   uint64_t count = 0;
   do {
+    counters_.running.set_idle_timeout();
     call(CallSite(), "an idle timeout", [&wheel] { wheel.run_one(); });
     ++count;
   } while (wheel.has_expired() && (!slice.over() || queue_->stop_requested()));
@@ -250,13 +262,13 @@ void IOLoop::poll_and_dispatch() {
   handlers_.release_removed();
   const TimePoint before = clock_.now();
   if (idle_wheel_ != nullptr) idle_wheel_->end_iteration(before);
+  count_iteration(before - awake_since());
   counters_.polling.set(1);
   const Poller::WaitResult result = wait(before);
-  counters_.polling.set(0);
   const TimePoint after = clock_.now();
-  counters_.busy_nanoseconds.add((before - busy_since_).count());
+  set_awake_since(after);
+  counters_.polling.set(0);
   counters_.idle_nanoseconds.add((after - before).count());
-  busy_since_ = after;
   if (idle_wheel_ != nullptr) idle_wheel_->begin_iteration(after);
   if (result.error != 0) [[unlikely]] {
     poll_failure_ = internal::errno_status(
@@ -268,6 +280,13 @@ void IOLoop::poll_and_dispatch() {
   dispatch_all(result.events);
   handlers_.release_removed();
   if (std::exchange(orphan_reported_, false)) rebuild_poller();
+}
+
+void IOLoop::count_iteration(Duration worked) {
+  counters_.busy_nanoseconds.add(worked.count());
+  counters_.lag.record(worked);
+  counters_.handlers.set(handlers_.size());
+  counters_.timers.set(timers_.size());
 }
 
 void IOLoop::dispatch_all(std::span<const Poller::Event> events) {
@@ -294,6 +313,7 @@ bool IOLoop::dispatch(const Poller::Event& event) {
   if (events == NONE) return false;  // an earlier handler dropped the interest
   internal::EventHandler& handler = *registration->handler;
   const CallSite site = stall_monitor_ == nullptr ? CallSite() : handler.site();
+  counters_.running.set_handler(fd);
   call(site, "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
   return true;
 }
@@ -345,7 +365,8 @@ absl::Status IOLoop::register_handler(int fd, internal::EventHandler& handler, u
                         .generation = generation,
                         .interest = static_cast<uint16_t>(interest),
                         .trigger = trigger,
-                        .internal = internal});
+                        .internal = internal,
+                        .added = internal::HandlerTable::tick_of(clock_.now())});
   return absl::OkStatus();
 }
 
@@ -451,7 +472,11 @@ LoopMetrics IOLoop::metrics() const {
   metrics.callbacks = counters_.callbacks.get();
   metrics.timeouts = counters_.timeouts.get();
   metrics.events = counters_.events.get();
+  metrics.handlers = counters_.handlers.get();
+  metrics.timers = counters_.timers.get();
+  metrics.posts_from_outside = queue_->posts_from_outside();
   metrics.wakeups = counters_.wakeups.get();
+  metrics.wakeups_saved = queue_->wakeups_saved();
   metrics.spins = counters_.spins.get();
   metrics.spins_won = counters_.spins_won.get();
   metrics.exceptions = guard_.exceptions();
@@ -460,6 +485,14 @@ LoopMetrics IOLoop::metrics() const {
   metrics.idle = std::chrono::nanoseconds(counters_.idle_nanoseconds.get());
   metrics.busy = std::chrono::nanoseconds(counters_.busy_nanoseconds.get());
   metrics.polling = counters_.polling.get() != 0;
+  if (!metrics.polling && running())
+    metrics.away = std::max(time() - awake_since(), Duration::zero());
+  metrics.connections = counters_.connections.get();
+  metrics.bytes_received = counters_.bytes_received.get();
+  metrics.bytes_sent = counters_.bytes_sent.get();
+  metrics.lag = counters_.lag.snapshot();
+  metrics.timer_lateness = counters_.timer_lateness.snapshot();
+  metrics.post_latency = queue_->post_latency();
   return metrics;
 }
 

@@ -308,7 +308,15 @@ class IOLoop {
   bool closed() const { return queue_->closed(); }          // Any thread.
   Backend backend() const { return backend_; }              // Any thread.
   const std::string& name() const { return name_; }         // Any thread.
-  LoopMetrics metrics() const;                              // Any thread.
+  // What the loop has done, and how late it was. Copies 4 KiB. Any thread.
+  LoopMetrics metrics() const;
+  // What the loop does at the moment, in a line: whether it runs, waits, or is in a call; of which
+  // kind, posted where and for how long, so that a loop that is stuck says in what. Any thread.
+  std::string activity() const;
+  // Everything that is on the loop, as text for a person: what keeps it from ending, its handlers,
+  // timeouts, callbacks and coroutines. A line for each, which takes a few system calls for each
+  // handler. LoopPool::dump() asks loops that run elsewhere. Loop thread only.
+  std::string dump();
 
  private:
   friend class internal::TaskRoot;
@@ -330,6 +338,16 @@ class IOLoop {
   Poller::WaitResult wait(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Poller::WaitResult sleep(Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   std::optional<Poller::WaitResult> spin(TimePoint start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dump_end(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dump_counts(std::string& text) const;
+  void dump_handlers(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dump_timers(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void dump_callbacks(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void count_iteration(Duration worked) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  TimePoint awake_since() const { return TimePoint(Duration(counters_.awake_since.get())); }
+  void set_awake_since(TimePoint time) {
+    counters_.awake_since.set(static_cast<uint64_t>(time.time_since_epoch().count()));
+  }
   void dispatch_all(std::span<const Poller::Event> events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   bool dispatch(const Poller::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void rebuild_poller() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
@@ -377,7 +395,6 @@ class IOLoop {
   std::unique_ptr<internal::StallMonitor> stall_monitor_;  // while a threshold is set
   std::vector<std::unique_ptr<internal::StallMonitor>> retired_monitors_;
   absl::Status poll_failure_ ABSL_GUARDED_BY(affinity_);
-  TimePoint busy_since_ ABSL_GUARDED_BY(affinity_);
   bool orphan_reported_ ABSL_GUARDED_BY(affinity_) = false;
   std::unique_ptr<char[]> receive_buffer_;
   std::unique_ptr<char[]> send_buffer_;

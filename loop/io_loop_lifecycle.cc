@@ -179,6 +179,8 @@ void LoopAccess::report_exception(IOLoop& loop, std::exception_ptr error) {
 
 bool LoopAccess::supports_edge(const IOLoop& loop) { return loop.poller_->supports_edge(); }
 
+LoopCounters& LoopAccess::counters(IOLoop& loop) { return loop.counters_; }
+
 std::shared_ptr<CallbackQueue> LoopAccess::queue(const IOLoop& loop) { return loop.queue_; }
 
 namespace {

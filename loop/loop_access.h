@@ -18,6 +18,7 @@ namespace internal {
 
 class FdWaiters;
 class IdleWheel;
+struct LoopCounters;
 
 // What gyre's own layers may ask of a loop and its users may not. Loop thread only, but for
 // queue().
@@ -45,6 +46,9 @@ struct LoopAccess {
 
   // Made at first use; lives as long as the loop.
   static IdleWheel& idle_wheel(IOLoop& loop);
+
+  // For what net/ counts of its streams. Lives as long as the loop.
+  static LoopCounters& counters(IOLoop& loop);
 
   // Outlives the loop. Any thread.
   static std::shared_ptr<CallbackQueue> queue(const IOLoop& loop);

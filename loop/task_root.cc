@@ -158,6 +158,13 @@ void TaskRegistry::destroy_asked(IOLoop& loop) {
   }
 }
 
+size_t TaskRegistry::count() {
+  MutexLock lock(mutex_);
+  size_t count = 0;
+  for (const TaskRoot* root = first_; root != nullptr; root = root->following_) ++count;
+  return count;
+}
+
 void TaskRegistry::close() {
   for (;;) {
     std::shared_ptr<TaskRoot> root;

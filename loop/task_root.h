@@ -122,6 +122,8 @@ class TaskRegistry {
   void destroy_asked(IOLoop& loop);
   // Destroys every chain, on the calling thread, and refuses what comes later.
   void close();
+  // Chains that have not ended. Takes as long as there are many.
+  size_t count();
 
  private:
   Mutex mutex_;

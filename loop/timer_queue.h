@@ -66,9 +66,9 @@ class TimerQueue {
   uint64_t next_sequence() const { return next_sequence_; }
 
   // Takes the earliest timer that is due at `now` and was added before `before`, moves it out of
-  // the queue and hands its node to `run`, which runs or destroys the callable. False: there is
-  // none. Timers that are due but too new are set aside until restore(), so that they do not stand
-  // in the way.
+  // the queue and hands its node and its deadline to `run`, which runs or destroys the callable.
+  // False: there is none. Timers that are due but too new are set aside until restore(), so that
+  // they do not stand in the way.
   template <class Run>
   bool run_one(SteadyTime now, uint64_t before, Run&& run) {
     while (!heap_.empty() && heap_.front().deadline <= now) {
@@ -87,12 +87,20 @@ class TimerQueue {
         uint32_t index;
         ~Guard() { queue->give_slot(index); }
       } guard{this, entry.slot};
-      run(due.node());
+      run(due.node(), entry.deadline);
       return true;
     }
     return false;
   }
   void restore();
+
+  // visit(deadline, site), in no order.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const std::vector<Entry>* entries : {&heap_, &aside_}) {
+      for (const Entry& entry : *entries) visit(entry.deadline, slot(entry.slot).node()->site());
+    }
+  }
 
   // Destroys every callable.
   void clear();
@@ -119,9 +127,15 @@ class TimerQueue {
     alignas(16) unsigned char storage[80];
 
     CallbackNode* node() { return std::launder(reinterpret_cast<CallbackNode*>(storage)); }
+    const CallbackNode* node() const {
+      return std::launder(reinterpret_cast<const CallbackNode*>(storage));
+    }
   };
 
   Slot& slot(uint32_t index) { return pages_[index / kSlotsPerPage][index % kSlotsPerPage]; }
+  const Slot& slot(uint32_t index) const {
+    return pages_[index / kSlotsPerPage][index % kSlotsPerPage];
+  }
   uint32_t take_slot();
   void give_slot(uint32_t index);
   TimerId insert(SteadyTime deadline, uint32_t index);

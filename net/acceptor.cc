@@ -72,6 +72,7 @@ class Acceptor::Watch final : public internal::EventHandler {
   void close_fd(int) override {
     if (acceptor_ != nullptr) acceptor_->socket_.reset();
   }
+  std::string describe() const override { return "an acceptor"; }
 
  private:
   Acceptor* acceptor_;

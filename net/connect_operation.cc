@@ -50,6 +50,7 @@ class ConnectOperation::Waiter final : public EventHandler {
     delete this;
   }
   void close_fd(int) override {}  // the operation's
+  std::string describe() const override { return operation_->what_; }
 
   const std::shared_ptr<ConnectOperation> operation_;
   const size_t index_;

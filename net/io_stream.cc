@@ -42,6 +42,7 @@ absl::Status IOStream::attach() {
     return status;
   }
   self_ = shared_from_this();
+  context_->counters.connections.add(1);
   if (context_->options.idle_timeout > std::chrono::nanoseconds::zero()) {
     set_idle_timeout(context_->options.idle_timeout);
   }
@@ -60,6 +61,7 @@ IOStream::Extra& IOStream::extra() {
 void IOStream::released() {
   if (fd_) {  // the loop closes: nobody is told any more
     fd_.reset();
+    context_->counters.connections.add(-1);
     if (armed()) context_->wheel().disarm(*this);
     if (connections_ != nullptr) std::exchange(connections_, nullptr)->remove(*this);
   }

@@ -269,6 +269,7 @@ class IOStream final : private internal::EventHandler,
   void handle_events(int fd, uint32_t events) override;
   void released() override;
   void close_fd(int fd) override;
+  std::string describe() const override;
   void expired() override;
   Extra& extra();
 

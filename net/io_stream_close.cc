@@ -86,6 +86,7 @@ void IOStream::finish_close(absl::Status reason) {
   UniqueFd fd = std::move(fd_);
   CloseCallback callback = std::exchange(close_callback_, nullptr);
   bytes_submitted_ = bytes_sent();
+  context_->counters.connections.add(-1);
   if (delivering_) context_->corked = {};
   if (armed()) context_->wheel().disarm(*this);
   if (!reason.ok()) extra().close_reason = std::move(reason);

@@ -58,6 +58,7 @@ class IOStream::Connecting final : public internal::EventHandler {
     disarm();
     delete this;
   }
+  std::string describe() const override { return what(); }
   void close_fd(int) override {}  // released() does
 
   void disarm() {

@@ -81,6 +81,7 @@ inline bool IOStream::receive_once() {
   if (result.ok() && result.count > 0) [[likely]] {
     touch();
     bytes_received_ += result.count;
+    context_->counters.bytes_received.add(result.count);
     // A short read took everything: the next byte, or the end, is a new event.
     if (static_cast<size_t>(result.count) < buffer.size() && !end_reported_) input_ready_ = false;
     const std::string_view bytes(buffer.data(), result.count);

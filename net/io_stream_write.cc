@@ -188,6 +188,7 @@ void IOStream::send_corked() { send_now(std::exchange(context_->corked, {})); }
 void IOStream::send_now(std::string_view bytes) {
   if (!has_output() && !closed() && !bytes.empty()) [[likely]] {
     const IoResult result = internal::send(fd_.get(), bytes);
+    context_->counters.bytes_sent.add(result.count);
     if (static_cast<size_t>(result.count) == bytes.size()) [[likely]]
       return touch();
     if (!result.ok() && !send_failed(result.error, "send", bytes.size())) return;
@@ -205,6 +206,7 @@ void IOStream::send_now(std::span<const std::string_view> pieces, const SharedBy
     const IoResult result = send_pieces(pieces);
     if (!result.ok() && !send_failed(result.error, "send", total_size(pieces))) return;
     sent = result.count;
+    context_->counters.bytes_sent.add(sent);
     if (sent > 0) touch();
   }
   queue_rest(pieces, sent, shared);
@@ -304,6 +306,7 @@ bool IOStream::send_front(uint64_t limit) {
     return false;
   }
   output.consume(result.count);
+  context_->counters.bytes_sent.add(result.count);
   touch();
   if (extra_->write_deadline != nullptr) extra_->write_deadline->touch();
   // Less of the bytes: the socket's buffer is full, and an event follows. Less of a file may have

@@ -81,6 +81,9 @@ class ProxyGate final : public EventHandler, public PendingConnection {
     delete this;
   }
   void close_fd(int) override {}  // released() does
+  std::string describe() const override {
+    return "a connection whose PROXY header is awaited, from " + peer_.to_string();
+  }
 
   // False: there is more to come. Otherwise it is over, and this may be gone.
   bool read_header() {

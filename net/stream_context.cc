@@ -48,6 +48,7 @@ absl::StatusOr<StreamContextRef> StreamContext::of(IOLoop& loop, const IOStreamO
 
 StreamContext::StreamContext(IOLoop& loop, const IOStreamOptions& options)
     : loop(loop),
+      counters(LoopAccess::counters(loop)),
       edge_triggered(LoopAccess::supports_edge(loop)),
       receive_buffer(LoopAccess::receive_buffer(loop)),
       cork_buffer(LoopAccess::send_buffer(loop)),

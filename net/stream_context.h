@@ -52,6 +52,7 @@ class StreamContext {
   }
 
   IOLoop& loop;
+  LoopCounters& counters;  // the loop's: while it is open
   const bool edge_triggered;
   // The loop's, while it is open: see LoopAccess.
   const std::span<char> receive_buffer;

@@ -199,7 +199,7 @@ absl::StatusOr<IOLoop*> TCPServer::accept_loop() {
   internal::MutexLock lock(mutex_);
   if (accept_thread_ == nullptr) {
     LoopThreadOptions options;
-    options.name = options_.name + "-accept";
+    options.name = accept_thread_name();
     options.backend = pool_.loop(0).backend();
     absl::StatusOr<std::unique_ptr<LoopThread>> thread = LoopThread::create(std::move(options));
     if (!thread.ok()) return thread.status();
@@ -370,6 +370,37 @@ AcceptMetrics TCPServer::accept_metrics() const {
   AcceptMetrics sum;
   for (const auto& counters : counters_) counters->add_to(sum);
   return sum;
+}
+
+std::vector<TCPServer::AcceptorStats> TCPServer::acceptors() const {
+  std::vector<AcceptorStats> acceptors;
+  if (options_.accept == AcceptMode::kThread) {
+    acceptors.push_back({accept_thread_name(), {}});
+    counters_.back()->add_to(acceptors.back().metrics);
+    return acceptors;
+  }
+  for (size_t i = 0; i < loops_.size(); ++i) {
+    acceptors.push_back({loops_[i]->loop().name(), {}});
+    counters_[i]->add_to(acceptors.back().metrics);
+  }
+  return acceptors;
+}
+
+std::string TCPServer::dump(std::chrono::nanoseconds limit) const {
+  const AcceptMetrics metrics = accept_metrics();
+  std::string text = absl::StrFormat(
+      "server \"%s\": %d connections open, %d accepted, %d rejected, %d shed\n", name(),
+      open_connections(), metrics.accepted, metrics.rejected(), metrics.shed);
+  IOLoop* accept_loop = nullptr;
+  {
+    internal::MutexLock lock(mutex_);
+    for (const SocketAddress& address : addresses_)
+      text += absl::StrFormat("  %s %s\n", listening_.empty() ? "listened on" : "listens on",
+                              address.to_string());
+    // It lives as long as the server.
+    if (accept_thread_ != nullptr) accept_loop = &accept_thread_->loop();
+  }
+  return accept_loop != nullptr ? text + dump_loops({&accept_loop, 1}, limit) : text;
 }
 
 }  // namespace gyre

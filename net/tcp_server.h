@@ -68,7 +68,7 @@ struct TCPServerOptions {
   // Set: a load balancer stands in front, and tells whose a connection is in a PROXY header
   // (original_peer_address() in proxied_peer.h). unset: the connections are what they are.
   std::optional<ProxyProtocolOptions> proxy_protocol = std::nullopt;
-  // Of the acceptor's thread: NAME-accept.
+  // Of the server in metrics, and of the acceptor's thread: NAME-accept.
   std::string name = "gyre";
 };
 
@@ -138,6 +138,19 @@ class TCPServer {
   LoopStats stats(size_t loop) const;
   uint64_t open_connections() const;
   AcceptMetrics accept_metrics() const;
+  // The same for each loop that accepts, under its name: the acceptor's, or those of the pool.
+  struct AcceptorStats {
+    std::string loop;
+    AcceptMetrics metrics;
+  };
+  std::vector<AcceptorStats> acceptors() const;
+
+  // What it listens on, what it has accepted, and what is on the acceptor's loop, for a person.
+  // Its connections are handlers of the pool's loops: LoopPool::dump(). Takes `limit` at most.
+  std::string dump(std::chrono::nanoseconds limit = kDumpLimit) const;
+
+  const std::string& name() const { return options_.name; }
+  const LoopPool& pool() const { return pool_; }
 
  private:
   struct Private {};
@@ -195,6 +208,7 @@ class TCPServer {
   absl::StatusOr<IOLoop*> accept_loop();
   Acceptor::Options acceptor_options(size_t counters) const;
 
+  std::string accept_thread_name() const { return options_.name + "-accept"; }
   bool on_own_thread() const;
   void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
   std::vector<Listening> take_listening();

@@ -40,6 +40,14 @@ IOLoop& LoopPool::loop(size_t i) {
   return threads_[i]->loop();
 }
 
+const IOLoop& LoopPool::loop(size_t i) const { return const_cast<LoopPool*>(this)->loop(i); }
+
+std::string LoopPool::dump(std::chrono::nanoseconds limit) const {
+  std::vector<IOLoop*> loops;
+  for (const std::unique_ptr<LoopThread>& thread : threads_) loops.push_back(&thread->loop());
+  return dump_loops(loops, limit);
+}
+
 IOLoop& LoopPool::next() {
   return threads_[next_.fetch_add(1, std::memory_order_relaxed) % threads_.size()]->loop();
 }

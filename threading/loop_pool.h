@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/mutex.h"
+#include "gyre/threading/loop_dump.h"
 #include "gyre/threading/loop_thread.h"
 
 namespace gyre {
@@ -45,10 +46,15 @@ class LoopPool {
   size_t size() const { return threads_.size(); }
   // Valid until the pool is destroyed.
   IOLoop& loop(size_t i);
+  const IOLoop& loop(size_t i) const;
   // Round robin, exact over all callers.
   IOLoop& next();
   // Posts a call of f to each loop: it may run in several at once.
   void for_each(absl::AnyInvocable<void(IOLoop&) const> f);
+
+  // Every loop with its handlers, connections, timeouts and callbacks, for a person: see
+  // dump_loops(). Takes `limit` at most, however stuck the loops are; for the rest LoopMetrics.
+  std::string dump(std::chrono::nanoseconds limit = kDumpLimit) const;
 
   // Asks every thread to end after its current iteration. Idempotent; also from the pool's threads.
   void stop();

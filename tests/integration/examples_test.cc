@@ -2,12 +2,15 @@
 
 #include <signal.h>
 
+#include <cstdio>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/tests/integration/connection.h"
 #include "gyre/tests/integration/process.h"
+#include "gyre/tests/support/promtool.h"
 
 namespace gyre::testing {
 namespace {
@@ -61,6 +64,69 @@ TEST(Examples, IdleTimeoutClosesWhoIsSilentAndNobodyElse) {
   silent.send("once");
   EXPECT_EQ(silent.receive(4), "once");
   EXPECT_EQ(silent.until_end(), "you were idle\n");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+}
+
+// Both ports of "echo on port E, metrics on port M".
+std::pair<uint16_t, uint16_t> both_ports(Process& server) {
+  int echo = 0, metrics = 0;
+  EXPECT_TRUE(server.wait_for_output("\n")) << server.err();
+  EXPECT_EQ(
+      std::sscanf(server.out().c_str(), "echo on port %d, metrics on port %d", &echo, &metrics), 2)
+      << server.out();
+  return {static_cast<uint16_t>(echo), static_cast<uint16_t>(metrics)};
+}
+
+std::string http_get(uint16_t port, const std::string& path) {
+  Connection connection(port);
+  connection.send("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n");
+  return connection.until_end();
+}
+
+TEST(Examples, MetricsServerShowsWhatItsLoopsDoToPrometheus) {
+  Process server({example("metrics_server")});
+  const auto [echo_port, metrics_port] = both_ports(server);
+  Connection client(echo_port);
+  client.send("hello");
+  EXPECT_EQ(client.receive(5), "hello");
+  const std::string answer = http_get(metrics_port, "/metrics");
+  const size_t head = answer.find("\r\n\r\n");
+  ASSERT_NE(head, std::string::npos) << answer;
+  EXPECT_THAT(answer.substr(0, head),
+              ::testing::AllOf(::testing::HasSubstr("HTTP/1.1 200 OK"),
+                               ::testing::HasSubstr("text/plain; version=0.0.4")));
+  const std::string page = answer.substr(head + 4);
+  EXPECT_THAT(page, ::testing::HasSubstr("gyre_server_accepted_total{server=\"echo\",loop=\"echo-"
+                                         "accept\"} 1\n"));
+  EXPECT_THAT(page,
+              ::testing::HasSubstr("gyre_server_connections{server=\"echo\",loop=\"gyre-0\"} 1\n"));
+  // The client's, and the request for this page.
+  EXPECT_THAT(page, ::testing::HasSubstr("gyre_loop_connections{loop=\"gyre-0\"} 2\n"));
+  if (have_promtool()) {
+    EXPECT_EQ(promtool_complaints(page), "");
+  }
+  EXPECT_THAT(http_get(metrics_port, "/"), ::testing::HasSubstr("404 Not Found"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+}
+
+TEST(Examples, ServersPrintEveryLoopAndConnectionOnSIGUSR1) {
+  Process server({example("echo_server"), "--threads=2"});
+  const uint16_t port = listening_port(server);
+  Connection client(port);
+  client.send("x");
+  EXPECT_EQ(client.receive(1), "x");
+  server.signal(SIGUSR1);
+  ASSERT_TRUE(server.wait_for_error("loop \"gyre-1\"")) << server.err();
+  EXPECT_THAT(server.err(), ::testing::HasSubstr("loop \"main\""));
+  EXPECT_THAT(server.err(),
+              ::testing::HasSubstr("server \"gyre\": 1 connections open, 1 accepted"));
+  EXPECT_THAT(server.err(), ::testing::HasSubstr("loop \"gyre-accept\""));
+  EXPECT_THAT(server.err(), ::testing::HasSubstr("socket 127.0.0.1:" + std::to_string(port) +
+                                                 ", peer 127.0.0.1:"));
+  EXPECT_THAT(server.err(), ::testing::HasSubstr("a stream: "));
+  EXPECT_THAT(server.err(), ::testing::HasSubstr("1 bytes received and 1 sent"));
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();
 }

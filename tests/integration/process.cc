@@ -76,8 +76,16 @@ bool Process::read_some(Clock::time_point deadline) {
 }
 
 bool Process::wait_for_output(std::string_view text, std::chrono::seconds limit) {
+  return wait_for(out_, text, limit);
+}
+
+bool Process::wait_for_error(std::string_view text, std::chrono::seconds limit) {
+  return wait_for(err_, text, limit);
+}
+
+bool Process::wait_for(const Pipe& pipe, std::string_view text, std::chrono::seconds limit) {
   const Clock::time_point deadline = Clock::now() + limit;
-  while (out_.text.find(text) == std::string::npos) {
+  while (pipe.text.find(text) == std::string::npos) {
     if (!read_some(deadline)) return false;
   }
   return true;

@@ -26,6 +26,9 @@ class Process {
   // Reads stdout until it holds `text`; false when the deadline passed, or it ended without.
   bool wait_for_output(std::string_view text,
                        std::chrono::seconds deadline = std::chrono::seconds(30));
+  // The same for stderr.
+  bool wait_for_error(std::string_view text,
+                      std::chrono::seconds deadline = std::chrono::seconds(30));
   void signal(int number);
   // Waits for the end and gives the exit code; 128 + n for signal n; -1 when the deadline passed.
   int wait(std::chrono::seconds deadline = std::chrono::seconds(60));
@@ -39,6 +42,7 @@ class Process {
     std::string text;
   };
 
+  bool wait_for(const Pipe& pipe, std::string_view text, std::chrono::seconds limit);
   bool read_some(std::chrono::steady_clock::time_point deadline);
 
   pid_t pid_ = -1;

@@ -36,7 +36,8 @@ class TimerQueueTest : public ::testing::Test {
   // Runs what is due, as the loop does.
   int run(int64_t now, uint64_t before = kAnyTime) {
     int count = 0;
-    while (queue_.run_one(at(now), before, [](CallbackNode* node) { node->run_and_destroy(); }))
+    while (queue_.run_one(at(now), before,
+                          [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); }))
       ++count;
     queue_.restore();
     return count;
@@ -81,7 +82,8 @@ TEST_F(TimerQueueTest, OneThatWasSetAsideMayBeCancelled) {
   const uint64_t before = queue_.next_sequence();
   const TimerId set_aside = add(1, "set aside");
   const TimerId other = add(2, "also set aside");
-  ASSERT_TRUE(queue_.run_one(at(10), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+  ASSERT_TRUE(queue_.run_one(at(10), before,
+                             [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); }));
   EXPECT_TRUE(queue_.cancel(set_aside));
   EXPECT_FALSE(queue_.cancel(set_aside));
   queue_.restore();
@@ -161,7 +163,7 @@ TEST_F(TimerQueueTest, ClearDestroysAllAndADestructorMayCancelOrAdd) {
   const uint64_t before = queue_.next_sequence();
   queue_.add(at(1), CallSite(),
              [n = OnDestroy([&] { seen_.push_back("set aside, destroyed"); })] {});
-  queue_.run_one(at(10), 0, [](CallbackNode*) {});
+  queue_.run_one(at(10), 0, [](CallbackNode*, SteadyTime) {});
   EXPECT_LT(before, queue_.next_sequence());
   queue_.clear();
   EXPECT_TRUE(queue_.empty());
@@ -177,7 +179,8 @@ TEST_F(TimerQueueTest, LargeCallablesAndTheEndsOfTheClock) {
   EXPECT_EQ(queue_.next_deadline(), SteadyTime::min());
   EXPECT_EQ(run(0), 1);
   EXPECT_EQ(queue_.next_deadline(), SteadyTime::max());
-  queue_.run_one(SteadyTime::max(), kAnyTime, [](CallbackNode* node) { node->run_and_destroy(); });
+  queue_.run_one(SteadyTime::max(), kAnyTime,
+                 [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); });
   EXPECT_THAT(seen_, ElementsAre("min", "z"));
 }
 
@@ -280,12 +283,12 @@ class TimerQueueModel {
     ran_.clear();
     const size_t count = expected.size();
     for (size_t i = 0; i < count; ++i) {
-      ASSERT_TRUE(
-          queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+      ASSERT_TRUE(queue_.run_one(at(now_), before,
+                                 [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); }));
     }
     if (limit > 0) {
-      ASSERT_FALSE(
-          queue_.run_one(at(now_), before, [](CallbackNode* node) { node->run_and_destroy(); }));
+      ASSERT_FALSE(queue_.run_one(at(now_), before,
+                                  [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); }));
     }
     queue_.restore();
     ASSERT_EQ(ran_, expected);
