@@ -70,6 +70,7 @@ set(GYRE_SOURCES
     net/write_queue.cc
     testing/loop_fixture.cc
     testing/simulated_kernel.cc
+    testing/virtual_time.cc
     threading/busy_meter.cc
     threading/cpu_affinity.cc
     threading/loop_dump.cc
@@ -178,10 +179,12 @@ set(GYRE_HEADERS
     net/unix_socket.h
     net/unix_socket_file.h
     net/write_queue.h
+    testing/forwarding_poller.h
     testing/inline_executor.h
     testing/loop_fixture.h
     testing/manual_clock.h
     testing/simulated_kernel.h
+    testing/virtual_time.h
     threading/busy_meter.h
     threading/cpu_affinity.h
     threading/loop_dump.h

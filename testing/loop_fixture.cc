@@ -7,6 +7,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "gyre/loop/log.h"
+#include "gyre/loop/poller/poller_factory.h"
+#include "gyre/testing/forwarding_poller.h"
 
 namespace gyre::testing {
 
@@ -28,29 +30,17 @@ struct LoopFixture::Watch {
 
 // Stands between the loop and its poller, because that is where an iteration has nothing left to
 // do.
-class LoopFixture::ObservedPoller final : public Poller {
+class LoopFixture::ObservedPoller final : public ForwardingPoller {
  public:
   ObservedPoller(LoopFixture& fixture, std::unique_ptr<Poller> poller)
-      : fixture_(fixture), poller_(std::move(poller)) {}
-
-  std::string_view name() const override { return poller_->name(); }
-  bool supports_edge() const override { return poller_->supports_edge(); }
-  absl::Status add(int fd, uint32_t interest, uint64_t token, Trigger trigger) override {
-    return poller_->add(fd, interest, token, trigger);
-  }
-  absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) override {
-    return poller_->modify(fd, interest, token, trigger);
-  }
-  absl::Status remove(int fd) override { return poller_->remove(fd); }
-  absl::Status reset() override { return poller_->reset(); }
-  void wake() noexcept override { poller_->wake(); }
+      : ForwardingPoller(std::move(poller)), fixture_(fixture) {}
 
   WaitResult wait(std::chrono::nanoseconds timeout) override {
     Watch* watch = fixture_.watch_;
-    if (watch == nullptr) return poller_->wait(timeout);
+    if (watch == nullptr) return ForwardingPoller::wait(timeout);
     if (watch->end == Watch::End::kNone) timeout = observe(*watch, timeout);
-    const WaitResult result =
-        poller_->wait(watch->end == Watch::End::kNone ? timeout : std::chrono::nanoseconds::zero());
+    const WaitResult result = ForwardingPoller::wait(
+        watch->end == Watch::End::kNone ? timeout : std::chrono::nanoseconds::zero());
     // There was nothing to wait for, but what is ready now may go on.
     if (asleep_ && watch->end == Watch::End::kNone && result.events.empty() && !result.woken) {
       if (watch->until_idle) {
@@ -80,7 +70,7 @@ class LoopFixture::ObservedPoller final : public Poller {
     if (watch.until_idle) return std::chrono::nanoseconds::zero();  // only a look at the fds
     if (fixture_.kernel_ != nullptr) {
       if (forever_ && watch.condition) return std::chrono::nanoseconds::zero();
-    } else if (watch.condition) {
+    } else if (watch.condition && fixture_.virtual_time_ == nullptr) {
       timeout = forever_ ? kLook : std::min<std::chrono::nanoseconds>(timeout, kLook);
     }
     const std::chrono::nanoseconds left = watch.limit - now;
@@ -88,7 +78,6 @@ class LoopFixture::ObservedPoller final : public Poller {
   }
 
   LoopFixture& fixture_;
-  const std::unique_ptr<Poller> poller_;
   bool asleep_ = false;   // the loop has nothing to do now
   bool forever_ = false;  // nor at any later time
 };
@@ -98,6 +87,10 @@ LoopFixture::LoopFixture(LoopFixtureOptions options) {
   if (options.backend.has_value()) {
     loop_options.backend = *options.backend;
     loop_options.poller_factory = [backend = *options.backend] { return create_poller(backend); };
+    if (options.time == FixtureTime::kVirtual) {
+      virtual_time_ = std::make_unique<VirtualTime>();
+      loop_options = virtual_time_->options(std::move(loop_options));
+    }
   } else {
     kernel_ = std::make_unique<SimulatedKernel>();
     loop_options = kernel_->options(std::move(loop_options));
@@ -112,6 +105,7 @@ LoopFixture::LoopFixture(LoopFixtureOptions options) {
   absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create(std::move(loop_options));
   GYRE_CHECK(loop.ok(), "LoopFixture: %s", loop.status().ToString());
   loop_ = *std::move(loop);
+  if (virtual_time_ != nullptr) virtual_time_->attach(*loop_);
 }
 
 LoopFixture::~LoopFixture() {
@@ -122,6 +116,12 @@ LoopFixture::~LoopFixture() {
 SimulatedKernel& LoopFixture::kernel() {
   GYRE_CHECK(kernel_ != nullptr, "LoopFixture::kernel(): the loop runs on a real backend");
   return *kernel_;
+}
+
+VirtualTime& LoopFixture::virtual_time() {
+  GYRE_CHECK(virtual_time_ != nullptr,
+             "LoopFixture::virtual_time(): only with FixtureTime::kVirtual, on a real backend");
+  return *virtual_time_;
 }
 
 absl::Status LoopFixture::run(Watch& watch) {

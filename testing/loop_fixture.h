@@ -9,12 +9,21 @@
 #include "absl/status/status.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/testing/simulated_kernel.h"
+#include "gyre/testing/virtual_time.h"
 
 namespace gyre::testing {
 
+// What time a loop on a real backend lives in.
+enum class FixtureTime {
+  kReal,
+  kVirtual,  // jumps to the next deadline as soon as nothing is ready: see VirtualTime
+};
+
 struct LoopFixtureOptions {
-  // unset: a SimulatedKernel, where nothing sleeps. Otherwise this backend, in real time.
+  // unset: a SimulatedKernel, where nothing sleeps. Otherwise this backend, with real fds.
   std::optional<Backend> backend = std::nullopt;
+  // Of a real backend; a simulated kernel has its own.
+  FixtureTime time = FixtureTime::kReal;
   // The rest of the loop's options; its backend, clock and poller_factory are the fixture's.
   IOLoopOptions loop = {};
 };
@@ -39,9 +48,11 @@ class LoopFixture {
   IOLoop& loop() { return *loop_; }
   // Of a simulated loop; a checked error on a real backend.
   SimulatedKernel& kernel();
+  // Of a loop in virtual time on a real backend; a checked error elsewhere.
+  VirtualTime& virtual_time();
 
   // Runs the loop until condition() is true: it is asked once in each iteration, before the poll,
-  // and on a real backend every few milliseconds besides. DeadlineExceeded after `limit` of the
+  // and in real time every few milliseconds besides. DeadlineExceeded after `limit` of the
   // loop's time; FailedPrecondition if nothing is left that could make it true (simulated only);
   // Cancelled if someone else stopped the loop. The condition must not throw.
   absl::Status run_until(absl::FunctionRef<bool()> condition,
@@ -60,6 +71,7 @@ class LoopFixture {
   absl::Status run(Watch& watch);
 
   std::unique_ptr<SimulatedKernel> kernel_;
+  std::unique_ptr<VirtualTime> virtual_time_;
   Watch* watch_ = nullptr;  // of the run that is going on
   std::unique_ptr<IOLoop> loop_;
 };

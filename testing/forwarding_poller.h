@@ -1,0 +1,42 @@
+#ifndef GYRE_TESTING_FORWARDING_POLLER_H_
+#define GYRE_TESTING_FORWARDING_POLLER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "gyre/loop/poller/poller.h"
+
+namespace gyre::testing {
+
+// A poller that leaves everything to another: for those that change one thing of it, the wait
+// mostly. See IOLoopOptions::poller_factory.
+class ForwardingPoller : public Poller {
+ public:
+  explicit ForwardingPoller(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {}
+
+  std::string_view name() const override { return poller_->name(); }
+  bool supports_edge() const override { return poller_->supports_edge(); }
+  bool supports_exclusive() const override { return poller_->supports_exclusive(); }
+  absl::Status add(int fd, uint32_t interest, uint64_t token, Trigger trigger) override {
+    return poller_->add(fd, interest, token, trigger);
+  }
+  absl::Status modify(int fd, uint32_t interest, uint64_t token, Trigger trigger) override {
+    return poller_->modify(fd, interest, token, trigger);
+  }
+  absl::Status remove(int fd) override { return poller_->remove(fd); }
+  void remove_closing(int fd) override { poller_->remove_closing(fd); }
+  WaitResult wait(std::chrono::nanoseconds timeout) override { return poller_->wait(timeout); }
+  absl::Status reset() override { return poller_->reset(); }
+  void wake() noexcept override { poller_->wake(); }
+
+ private:
+  const std::unique_ptr<Poller> poller_;
+};
+
+}  // namespace gyre::testing
+
+#endif  // GYRE_TESTING_FORWARDING_POLLER_H_
