@@ -1,12 +1,11 @@
-// What the loop and its coroutines cost of the heap in steady state, on every backend. Every
-// operator new of this program is counted.
+// What the loop and its coroutines cost of the heap in steady state, on every backend.
 
+#include <signal.h>
+
+#include <atomic>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
-#include <new>
 
 #include "gtest/gtest.h"
 #include "gyre/loop/combinators.h"
@@ -14,40 +13,9 @@
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/sync.h"
 #include "gyre/loop/task.h"
+#include "gyre/tests/support/allocation_count.h"
 #include "gyre/tests/support/loop_fixture.h"
 #include "gyre/tests/support/sockets.h"
-
-namespace {
-
-// Of the test's own thread, so that what the watchdog does is not counted.
-thread_local uint64_t allocations = 0;
-
-void* allocate(size_t size, size_t alignment = alignof(std::max_align_t)) {
-  ++allocations;
-  // aligned_alloc(3) wants a multiple of the alignment.
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void* operator new(size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace gyre::testing {
 namespace {
@@ -64,9 +32,9 @@ class LoopAllocation : public LoopTest {
     EXPECT_TRUE(loop_
                     ->run_sync([&]() -> Task<> {
                       for (int i = 0; i < kRounds; ++i) co_await step();
-                      const uint64_t before = allocations;
+                      const uint64_t before = allocations();
                       for (int i = 0; i < kRounds; ++i) co_await step();
-                      counted = allocations - before;
+                      counted = allocations() - before;
                     })
                     .ok());
     return counted;
@@ -145,12 +113,28 @@ TEST_P(LoopAllocation, OfCallbacksAndTimersInTheirInlineSpaceIsNone) {
   const auto run_rounds = [&] {
     left = kRounds;
     loop_->add_callback([&] { turn(); });
-    const uint64_t before = allocations;
+    const uint64_t before = allocations();
     EXPECT_TRUE(loop_->start().ok());
-    return allocations - before;
+    return allocations() - before;
   };
   run_rounds();
   EXPECT_EQ(run_rounds(), 0u);
+}
+
+std::atomic<IOLoop*> g_signalled{nullptr};
+
+TEST_P(LoopAllocation, OfAPostFromASignalHandlerIsNone) {
+  struct sigaction action {
+  }, former{};
+  action.sa_handler = [](int) { g_signalled.load()->add_callback_from_signal([] {}); };
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &former), 0);
+  g_signalled = loop_.get();
+  const uint64_t before = allocations();
+  for (int i = 0; i < 100; ++i) ::raise(SIGUSR1);
+  EXPECT_EQ(allocations(), before);
+  ASSERT_EQ(::sigaction(SIGUSR1, &former, nullptr), 0);
+  run_turns();
+  EXPECT_GE(loop_->metrics().callbacks, 100u) << "none was refused";
 }
 
 TEST_P(LoopAllocation, OfAHandlersCallIsNone) {
@@ -162,9 +146,9 @@ TEST_P(LoopAllocation, OfAHandlersCallIsNone) {
                   ->add_handler(
                       pair.a.get(),
                       [&](int, uint32_t) {
-                        if (++calls == kRounds) before = allocations;
+                        if (++calls == kRounds) before = allocations();
                         if (calls < 2 * kRounds) return;
-                        counted = allocations - before;
+                        counted = allocations() - before;
                         loop_->stop();
                       },
                       IOLoop::READ)

@@ -153,7 +153,7 @@ TEST(Future, IsSetByAnotherThread) {
 
 // ---- On a loop
 
-class IOLoopFutures : public LoopTest {
+class IOLoopFutures : public VirtualLoopTest {
  protected:
   std::vector<std::string> seen_;
 };

@@ -275,14 +275,13 @@ TEST_P(IOLoopBlockingLog, ACallbackThatThrowsIsToldOfToo) {
 
 // What the stack has to show, so it must be a frame of its own.
 __attribute__((noinline)) void block_here_until(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-  while (!condition() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  for (Patience patience; !condition() && patience.left();) std::this_thread::yield();
   EXPECT_TRUE(condition());
 }
 
 class IOLoopWatchdog : public LoopTest {
  protected:
-  IOLoopWatchdog() {
+  IOLoopWatchdog() : LoopTest(TestTime::kReal) {
     log_.allow("blocked the loop");
     loop_->set_blocking_log_threshold(milliseconds(10));
   }
@@ -317,8 +316,8 @@ TEST_P(IOLoopWatchdog, SaysNothingMoreOnceItIsSwitchedOff) {
   loop_->add_callback([&] {
     loop_->set_blocking_log_threshold(milliseconds(0));
     stacks_before = stacks();  // a busy machine may have been slow until here
-    const auto until = std::chrono::steady_clock::now() + milliseconds(50);
-    while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    const IOLoop::TimePoint until = loop_->time() + milliseconds(50);
+    while (loop_->time() < until) std::this_thread::yield();
   });
   run_turns(1);
   EXPECT_EQ(stacks(), stacks_before);
@@ -352,8 +351,8 @@ TEST_P(IOLoopWatchdog, AThreadMayEndRightAfterACallThatIsReported) {
   for (int i = 0; i < 100; ++i) {
     std::thread runner([&] {
       loop_->add_callback([&] {
-        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(i * 20);
-        while (std::chrono::steady_clock::now() < until) {
+        const IOLoop::TimePoint until = loop_->time() + std::chrono::microseconds(i * 20);
+        while (loop_->time() < until) {
         }
         loop_->stop();
       });

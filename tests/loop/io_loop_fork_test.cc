@@ -122,6 +122,34 @@ TEST_P(IOLoopFork, AForkInACallbackLeavesTheParentRunning) {
   EXPECT_TRUE(went_on);
 }
 
+TEST_P(IOLoopFork, AChildOfAForkBesideTheLoopsThreadHasALoopThatNobodyRuns) {
+  // The thread that runs the loop does not exist in the child, so nothing may wait for it.
+  int calls = 0;
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      watched_.a.get(),
+                      [&](int fd, uint32_t) {
+                        ++calls;
+                        read_available(fd);
+                      },
+                      IOLoop::READ)
+                  .ok());
+  LoopInThread thread(*loop_);
+  EXPECT_EQ(in_child([&] {
+              if (const int failed = use_in_child(watched_.b.get()); failed != 0) return failed;
+              if (loop_->in_loop_thread()) return 20;
+              loop_.reset();
+              return 0;
+            }),
+            0);
+  write_all(watched_.b.get(), "x");
+  Event served;
+  loop_->add_callback([&] { loop_->add_callback([&] { served.set(); }); });
+  EXPECT_TRUE(served.wait());
+  thread.stop();
+  EXPECT_EQ(calls, 1);
+}
+
 TEST_P(IOLoopFork, AChildMayMakeALoopOfItsOwn) {
   EXPECT_EQ(in_child([&] {
               std::unique_ptr<IOLoop> loop = make_loop("child");

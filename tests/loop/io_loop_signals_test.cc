@@ -91,8 +91,7 @@ TEST_P(IOLoopSignals, ASignalThatInterruptsTheSleepingLoopsOwnThreadIsNotLost) {
   ASSERT_TRUE(known.wait());
   for (int i = 1; i <= 200; ++i) {
     ::pthread_kill(runner, SIGUSR1);
-    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-    while (g_ran < i && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    for (Patience patience; g_ran < i && patience.left();) std::this_thread::yield();
     ASSERT_EQ(g_ran, i);
   }
 }
@@ -142,9 +141,8 @@ TEST_P(IOLoopSignals, AStormOfSignalsThatInterruptsPostsLosesNothing) {
       std::this_thread::yield();
     }
   });
-  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-  for (int i = 0; i < 20000 || (g_posted < 20 && std::chrono::steady_clock::now() < deadline);
-       ++i) {
+  const Patience patience;
+  for (int i = 0; i < 20000 || (g_posted < 20 && patience.left()); ++i) {
     plain_posted += loop_->add_callback([&] { ++plain; });
   }
   over = true;
@@ -193,8 +191,7 @@ TEST_P(IOLoopSignals, OfAHundredThousandThatInterruptPostsNoneIsLostThatReturned
   {
     AlarmStorm storm;
     // A second of this thread's own time, and a busy machine has many threads.
-    const auto deadline = std::chrono::steady_clock::now() + 3 * kDeadline;
-    while (g_handled < signals && std::chrono::steady_clock::now() < deadline) {
+    for (Patience patience(3 * kDeadline); g_handled < signals && patience.left();) {
       // A queue that grows faster than it is worked off would measure the memory instead.
       if (plain_posted - plain > 100000) std::this_thread::yield();
       for (int i = 0; i < 100; ++i) plain_posted += loop_->add_callback([&] { ++plain; });

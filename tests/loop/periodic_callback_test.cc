@@ -180,7 +180,7 @@ TEST_F(PeriodicCallbackTimes, StopAndStartInTheCallbackLayANewGridAndNoSecondTim
   EXPECT_THAT(calls_, ElementsAre(10, 20, 33, 43, 53));
 }
 
-class IOLoopPeriodicCallback : public LoopTest {};
+class IOLoopPeriodicCallback : public VirtualLoopTest {};
 GYRE_FOR_EACH_BACKEND(IOLoopPeriodicCallback);
 
 TEST_P(IOLoopPeriodicCallback, CallsUntilItIsStopped) {

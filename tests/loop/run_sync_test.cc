@@ -14,9 +14,9 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/task.h"
+#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
-#include "gyre/testing/manual_clock.h"
 #include "gyre/tests/support/on_destroy.h"
 
 namespace gyre::testing {
@@ -28,7 +28,7 @@ using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class RunSync : public LoopTest {
+class RunSync : public VirtualLoopTest {
  protected:
   std::vector<std::string> seen_;
 };
@@ -195,6 +195,7 @@ TEST_P(RunSync, AStopDestroysTheTaskUnresumedBeforeItReturns) {
 
 TEST_P(RunSync, AStopFromAnotherThreadCancelsIt) {
   Event started;
+  VirtualTime::Hold hold(virtual_time_);  // for the stopper
   std::thread stopper([&] {
     EXPECT_TRUE(started.wait());
     loop_->stop();
@@ -304,7 +305,8 @@ TEST_P(RunSync, ATaskThatEndsOnAnotherLoopIsDestroyedBeforeItReturns) {
     EXPECT_TRUE(loop_
                     ->run_sync([&] {
                       return end_on(*other, OnDestroy([&destroyed] {
-                        std::this_thread::sleep_for(milliseconds(2));  // as long as it takes
+                        // As long as it takes: who does not wait for it is far ahead by then.
+                        for (int yields = 0; yields < 1000; ++yields) std::this_thread::yield();
                         destroyed = true;
                       }));
                     })
@@ -368,7 +370,9 @@ TEST_P(RunSync, ATimeoutReachesATaskThatWaitsOnALoopThatNobodyRuns) {
 }
 
 TEST_P(RunSync, ATimeoutThatRacesTheEndOnAnotherLoopIsOneOrTheOther) {
-  // Guards the abandoned task: the loop that it is on ends it at the same moment.
+  // Guards the abandoned task: the loop that it is on ends it at the same moment. In real time, for
+  // two threads that wake by themselves.
+  use_time(TestTime::kReal);
   std::unique_ptr<IOLoop> other = make_loop();
   LoopInThread thread(*other);
   for (int i = 0; i < 100; ++i) {

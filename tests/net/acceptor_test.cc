@@ -317,7 +317,13 @@ TEST_P(AcceptorTest, AtARateLimitItGoesOnByTheClock) {
   };
   const std::unique_ptr<Acceptor> acceptor = accept_and_keep(std::move(options));
   connect(3);
-  run_until_accepted(3);
+  for (uint64_t accepted = 0; accepted < 3; ++accepted) {
+    run_until([&] { return counters_->waits.get() == accepted + 1; });
+    run_turns(3);
+    EXPECT_EQ(accepted_.size(), accepted) << "before its time";
+    virtual_time_.clock.advance(milliseconds(1));
+    run_until_accepted(accepted + 1);
+  }
   EXPECT_EQ(counters_->waits.get(), 3u);
 }
 

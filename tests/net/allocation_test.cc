@@ -1,14 +1,10 @@
-// What a request costs of the heap in steady state, on every backend. Every operator new of this
-// program is counted.
+// What a request costs of the heap in steady state, on every backend.
 
 #include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <iterator>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,41 +15,8 @@
 #include "gyre/net/io_stream.h"
 #include "gyre/net/loop_connections.h"
 #include "gyre/tests/net/stream_fixture.h"
+#include "gyre/tests/support/allocation_count.h"
 #include "gyre/tests/support/sockets.h"
-
-namespace {
-
-// Of the test's own thread, so that what the watchdog does is not counted.
-thread_local uint64_t allocations = 0;
-thread_local uint64_t allocations_of_size[1024];
-
-void* allocate(size_t size, size_t alignment = alignof(std::max_align_t)) {
-  ++allocations;
-  if (size < std::size(allocations_of_size)) ++allocations_of_size[size];
-  // aligned_alloc(3) wants a multiple of the alignment.
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return allocate(size); }
-void* operator new[](size_t size) { return allocate(size); }
-void* operator new(size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace gyre::testing {
 namespace {
@@ -78,9 +41,9 @@ class Allocation : public StreamTest {
           if (received < bytes) return;
           received = 0;
           ++answers;
-          if (answers == kWarmUp) before = allocations;
+          if (answers == kWarmUp) before = allocations();
           if (answers == kWarmUp + kRequests) {
-            counted = allocations - before;
+            counted = allocations() - before;
             loop_->stop();
           }
           client->write(request);
@@ -113,9 +76,9 @@ class Allocation : public StreamTest {
 GYRE_FOR_EACH_BACKEND(Allocation);
 
 TEST_P(Allocation, IsCounted) {
-  const uint64_t before = allocations;
+  const uint64_t before = allocations();
   const auto owned = std::make_unique<int>(1);
-  EXPECT_EQ(allocations, before + 1);
+  EXPECT_EQ(allocations(), before + 1);
 }
 
 TEST_P(Allocation, OfAnEchoInAReadCallbackIsNone) {
@@ -203,18 +166,18 @@ TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf208Bytes) {
   };
   // The highest fd first, so that the tables have their size.
   open(pairs.back());
-  const uint64_t blocks_before = allocations_of_size[kBytes];
-  const uint64_t before = allocations;
+  const uint64_t blocks_before = allocations_of_size(kBytes);
+  const uint64_t before = allocations();
   run_turns(2);
-  const uint64_t of_turns = allocations - before;
+  const uint64_t of_turns = allocations() - before;
   for (size_t i = 0; i < kConnections; ++i) open(pairs[i]);
-  EXPECT_EQ(allocations_of_size[kBytes] - blocks_before, kConnections);
+  EXPECT_EQ(allocations_of_size(kBytes) - blocks_before, kConnections);
 #if defined(__SANITIZE_ADDRESS__)
   constexpr uint64_t kOfItsFirstRead = 1;  // a posted callback is an allocation of its own there
 #else
   constexpr uint64_t kOfItsFirstRead = 0;
 #endif
-  EXPECT_LE(allocations - before - of_turns, (of_turns + 1 + kOfItsFirstRead) * kConnections);
+  EXPECT_LE(allocations() - before - of_turns, (of_turns + 1 + kOfItsFirstRead) * kConnections);
 }
 
 // The buffer, the bytes, and the callback with what waits for it.

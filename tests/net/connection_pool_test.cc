@@ -238,10 +238,16 @@ TEST_P(ConnectionPoolTest, NothingIsKeptWhereItIsToldTo) {
 }
 
 TEST_P(ConnectionPoolTest, OneThatIsIdleForTooLongIsClosed) {
-  options_.idle_timeout = std::chrono::milliseconds(50);
+  options_.idle_timeout = std::chrono::seconds(50);
   use();
   EXPECT_EQ(idle(), 1u);
-  run_until([&] { return idle() == 0; });
+  const IOLoop::TimePoint begin = loop_->time();
+  run_until([&] {
+    virtual_time_.clock.advance(std::chrono::seconds(1));
+    return idle() == 0;
+  });
+  EXPECT_GE(loop_->time() - begin, std::chrono::seconds(50));
+  EXPECT_LE(loop_->time() - begin, std::chrono::seconds(55));
   EXPECT_EQ(pool().stats().expired, 1u);
   const UniqueFd peer = accept();
   run_until([&] { return at_end(peer.get()); });

@@ -23,6 +23,8 @@ constexpr size_t kLarge = 1024 * 1024;
 
 class IOStreamLifetime : public StreamTest {
  protected:
+  IOStreamLifetime() : StreamTest(TestTime::kVirtual) {}
+
   OnDestroy note() {
     return OnDestroy([this] { ++destroyed_; });
   }

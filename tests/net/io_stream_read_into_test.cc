@@ -25,6 +25,8 @@ using ::testing::HasSubstr;
 
 class IOStreamReadInto : public StreamTest {
  protected:
+  IOStreamReadInto() : StreamTest(TestTime::kVirtual) {}
+
   std::string_view filled(size_t count) const { return {buffer_.data(), count}; }
   // What answered a read with a callback.
   auto note() {

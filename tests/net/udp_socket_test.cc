@@ -150,6 +150,7 @@ TEST_P(UDPTest, WhatACoroutineLeftGoesToTheCallback) {
 }
 
 TEST_P(UDPTest, AReceiveThatIsNotWaitedForAnyMoreTakesNothing) {
+  use_time(TestTime::kVirtual);
   const Socket receiver = bound();
   const Socket sender = connected(receiver);
   run_task([&]() -> Task<void> {
@@ -233,6 +234,7 @@ TEST_P(UDPTest, NobodyListeningIsTheResultOfALaterSend) {
 }
 
 TEST_P(UDPTest, AnErrorDoesNotSpin) {
+  use_time(TestTime::kVirtual);
   const Socket socket = UDPSocket::connect(*loop_, nobody()).value();
   ASSERT_TRUE(socket->send("anybody?").ok());
   run_turns(3);

@@ -11,6 +11,21 @@ namespace gyre::testing {
 // generous: the machine may be busy, and sanitizers are slow.
 inline constexpr std::chrono::seconds kDeadline{20};
 
+// For a test that asks again and again, where nobody announces what has to come:
+//
+//   for (Patience patience; !done && patience.left();) std::this_thread::yield();
+class Patience {
+ public:
+  // `deadline`: as above.
+  explicit Patience(std::chrono::nanoseconds deadline = kDeadline)
+      : end_(std::chrono::steady_clock::now() + deadline) {}
+
+  bool left() const { return std::chrono::steady_clock::now() < end_; }
+
+ private:
+  const std::chrono::steady_clock::time_point end_;
+};
+
 // Something that happens in one thread and that another waits for. Any thread.
 class Event {
  public:

@@ -1,13 +1,18 @@
 #include "gyre/tests/support/loop_fixture.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <utility>
 
+#include "gyre/loop/poller/poller.h"
 #include "gyre/loop/poller/poller_factory.h"
+#include "gyre/testing/forwarding_poller.h"
 #include "gyre/tests/support/kqueue_backend.h"
 
 namespace gyre::testing {
+
+using std::chrono::nanoseconds;
 
 std::vector<Backend> all_backends() {
   const std::vector<Backend> system = available_backends();
@@ -17,7 +22,46 @@ std::vector<Backend> all_backends() {
   return available_backends();
 }
 
-LoopTest::LoopTest() {
+namespace {
+
+// Fails the test where the loop would wait for a deadline in real time.
+class TimelessPoller final : public ForwardingPoller {
+ public:
+  TimelessPoller(std::unique_ptr<Poller> poller, ManualClock& clock)
+      : ForwardingPoller(std::move(poller)), clock_(clock) {}
+
+  WaitResult wait(nanoseconds timeout) override {
+    if (timeout > nanoseconds::zero() && timeout < kDeadline / 2) {
+      ADD_FAILURE() << "the loop waits for a deadline in " << timeout.count()
+                    << " ns: this test needs TestTime::kVirtual";
+    }
+    const Patience patience(timeout);
+    const WaitResult result = ForwardingPoller::wait(timeout);
+    // A limit counts, or a failing test would never end.
+    if (timeout > nanoseconds::zero() && !patience.left()) clock_.advance(timeout);
+    return result;
+  }
+
+ private:
+  ManualClock& clock_;
+};
+
+// Options of a loop for which time stands still.
+IOLoopOptions without_time(ManualClock& clock, IOLoopOptions options) {
+  options.clock = &clock;
+  options.poller_factory =
+      [&clock, backend = options.backend,
+       inner = std::move(options.poller_factory)]() -> absl::StatusOr<std::unique_ptr<Poller>> {
+    absl::StatusOr<std::unique_ptr<Poller>> poller = inner ? inner() : create_poller(backend);
+    if (!poller.ok()) return poller.status();
+    return std::make_unique<TimelessPoller>(*std::move(poller), clock);
+  };
+  return options;
+}
+
+}  // namespace
+
+LoopTest::LoopTest(TestTime time) : time_(time) {
   IOLoop::clear_current();
   loop_ = make_loop("test");
 }
@@ -37,9 +81,21 @@ std::unique_ptr<IOLoop> LoopTest::make_loop(std::string name) {
 std::unique_ptr<IOLoop> LoopTest::make_loop(IOLoopOptions options) {
   options.backend = GetParam();
   if (!options.make_current.has_value()) options.make_current = false;
-  absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create(std::move(options));
+  absl::StatusOr<std::unique_ptr<IOLoop>> loop = nullptr;
+  if (options.clock != nullptr || time_ == TestTime::kReal) {
+    loop = IOLoop::create(std::move(options));
+  } else if (time_ == TestTime::kVirtual) {
+    loop = virtual_time_.create_loop(std::move(options));
+  } else {
+    loop = IOLoop::create(without_time(virtual_time_.clock, std::move(options)));
+  }
   EXPECT_TRUE(loop.ok()) << loop.status();
   return loop.ok() ? std::move(*loop) : nullptr;
+}
+
+void LoopTest::use_time(TestTime time) {
+  time_ = time;
+  loop_ = make_loop("test");
 }
 
 void LoopTest::run(IOLoop& loop) {

@@ -8,19 +8,33 @@
 
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/testing/virtual_time.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/log_capture.h"
 
 namespace gyre::testing {
 
+// What time is to the loops of a test.
+enum class TestTime {
+  // Stands still: a loop that waits for a deadline fails the test. Limits that only a failing test
+  // comes to are none, and count.
+  kNone,
+  // Jumps to where a loop would sleep to, see gyre/testing/virtual_time.h.
+  kVirtual,
+  // The kernel's, for a test whose claim is about it. tests/lint has the list of these, with the
+  // reasons.
+  kReal,
+};
+
 // A loop of one backend. The log is watched for the time of the test.
 class LoopTest : public ::testing::TestWithParam<Backend> {
  protected:
-  LoopTest();
+  explicit LoopTest(TestTime time = TestTime::kNone);
   ~LoopTest() override;
 
-  // A further loop of the same backend. It does not become current. Without options its time slice
-  // is endless: on a busy machine the end of one could come between any two callbacks.
+  // A further loop of the same backend, in the same time unless it has a clock of its own. It does
+  // not become current. Without options its time slice is endless: on a busy machine the end of one
+  // could come between any two callbacks.
   std::unique_ptr<IOLoop> make_loop(std::string name = "other");
   std::unique_ptr<IOLoop> make_loop(IOLoopOptions options);
 
@@ -32,8 +46,22 @@ class LoopTest : public ::testing::TestWithParam<Backend> {
   static void run_turns(IOLoop& loop, int polls = 1);
   void run_turns(int polls = 1) { run_turns(*loop_, polls); }
 
+  // For one test among others with a different time: its loop_ is made anew, and the loops to come
+  // are in that time too.
+  void use_time(TestTime time);
+
+  VirtualTime virtual_time_;  // its clock stands still with kNone, and has no part in kReal
   LogCapture log_;
   std::unique_ptr<IOLoop> loop_;
+
+ private:
+  TestTime time_;
+};
+
+// In virtual time.
+class VirtualLoopTest : public LoopTest {
+ protected:
+  VirtualLoopTest() : LoopTest(TestTime::kVirtual) {}
 };
 
 // A thread that runs a loop, from the constructor to stop().

@@ -92,7 +92,7 @@ std::vector<Wait> all_waits() {
   return waits;
 }
 
-class Cancellation : public LoopTest {
+class Cancellation : public VirtualLoopTest {
  protected:
   // A wait that says whether it went on, and whether it is gone.
   static Task<> observed(const Wait& wait, World& world, OnDestroy, bool& went_on) {

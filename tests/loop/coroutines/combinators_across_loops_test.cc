@@ -104,6 +104,8 @@ TEST_P(CombinatorsAcrossLoops, ATaskThatHopsToAndFroIsCutOffWhereverItIs) {
     ++alive;
     OnDestroy notice([&] { --alive; });
     for (;;) {
+      // Each hop takes its time, so that it is cut off after as many as the limit has microseconds.
+      virtual_time_.clock.advance(microseconds(1));
       EXPECT_TRUE(co_await resume_on(*far_));
       EXPECT_TRUE(co_await resume_on(*loop_));
     }
@@ -178,6 +180,7 @@ TEST_P(CombinatorsAcrossLoops, RunSyncsOwnLimitReachesThroughThemAll) {
 TEST_P(CombinatorsAcrossLoops, CloseDestroysChildrenThatAreElsewhere) {
   std::atomic<int> destroyed{0};
   Event arrived;
+  VirtualTime::Hold hold(virtual_time_);
   auto there = [&]() -> Task<> {
     OnDestroy notice([&] { ++destroyed; });
     EXPECT_TRUE(co_await resume_on(*far_));
@@ -228,6 +231,7 @@ using CombinatorsAcrossLoopsDeathTest = CombinatorsTest;
 GYRE_FOR_EACH_BACKEND(CombinatorsAcrossLoopsDeathTest);
 
 TEST_P(CombinatorsAcrossLoopsDeathTest, TwoLoopsThatCutOffEachOthersTasksDoNotWaitForEachOther) {
+  use_time(TestTime::kReal);  // the cuts of two threads are to meet, by chance
   expect_exit_zero([&] {
     std::unique_ptr<IOLoop> far = make_loop("far");
     std::unique_ptr<IOLoop> near = make_loop("near");
@@ -255,6 +259,7 @@ TEST_P(CombinatorsAcrossLoopsDeathTest, TwoLoopsThatCutOffEachOthersTasksDoNotWa
 TEST_P(CombinatorsAcrossLoopsDeathTest,
        TwoLoopsThatCloseWithTasksOnEachOtherDoNotWaitForEachOther) {
   expect_exit_zero([&] {
+    VirtualTime::Hold hold(virtual_time_);
     for (int i = 0; i < 100; ++i) {
       std::unique_ptr<IOLoop> far = make_loop("far");
       std::unique_ptr<IOLoop> near = make_loop("near");

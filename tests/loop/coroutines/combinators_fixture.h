@@ -39,7 +39,7 @@ inline Task<int> fail_after(std::chrono::nanoseconds delay, std::string what) {
 inline Task<> sleep_task(std::chrono::nanoseconds delay) { co_await sleep_for(delay); }
 
 // Tasks of which notes are taken, on a loop of each backend.
-class CombinatorsTest : public LoopTest {
+class CombinatorsTest : public VirtualLoopTest {
  protected:
   // Runs a coroutine on the loop; it has to end before the deadline.
   template <class F>

@@ -287,10 +287,7 @@ TEST_P(SignalHandlers, MayBeDestroyedInAStormOfSignals) {
     loop_->add_callback(replace);
     EXPECT_TRUE(done.wait());
     // On a busy machine its thread may begin late.
-    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-    while (storm.sent() == 0 && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::yield();
-    }
+    for (Patience patience; storm.sent() == 0 && patience.left();) std::this_thread::yield();
     thread.stop();
     storm.stop();
     EXPECT_GT(storm.sent(), 0);

@@ -1,0 +1,183 @@
+// The contract of poller.h, once for each backend: how long a wait takes, and what ends it. Nothing
+// in here asks which one it is.
+
+#include <signal.h>
+#include <sys/time.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "gyre/loop/poller/poller.h"
+#include "gyre/tests/loop/poller/poller_conformance.h"
+#include "gyre/tests/support/event.h"
+#include "gyre/tests/support/sockets.h"
+
+namespace gyre::testing {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+constexpr uint32_t NONE = PollEvents::kNone;
+constexpr uint32_t READ = PollEvents::kRead;
+constexpr uint32_t WRITE = PollEvents::kWrite;
+
+// The poller that the signal handler wakes.
+std::atomic<Poller*> g_signalled{nullptr};
+
+// ---- Waiting
+
+TEST_P(PollerConformance, AZeroTimeoutLooksOnce) {
+  FdPair pair = socket_pair();
+  ASSERT_TRUE(add(pair.a.get(), READ, 1).ok());
+  EXPECT_LT(idle_wait(nanoseconds(0)), std::chrono::seconds(5));
+}
+
+TEST_P(PollerConformance, AWaitIsNeverOverBeforeItsTime) {
+  FdPair pair = socket_pair();
+  ASSERT_TRUE(add(pair.a.get(), READ, 1).ok());
+  for (const nanoseconds timeout :
+       {nanoseconds(1), nanoseconds(999), nanoseconds(1001), nanoseconds(50'001),
+        nanoseconds(400'000), nanoseconds(999'999), nanoseconds(1'000'001), nanoseconds(1'500'500),
+        nanoseconds(20'000'000)}) {
+    for (int i = 0; i < 3; ++i) EXPECT_GE(idle_wait(timeout), timeout);
+  }
+}
+
+TEST_P(PollerConformance, ATimeoutPastTheKernelsRangeIsNoError) {
+  for (const nanoseconds timeout :
+       {nanoseconds(std::chrono::hours(24 * 30)), nanoseconds(std::chrono::hours(24 * 365 * 100)),
+        nanoseconds::max() - nanoseconds(1), nanoseconds::max()}) {
+    std::thread waker([&] { poller_->wake(); });
+    // A wake-up of the round before may be seen twice.
+    wait(timeout);
+    EXPECT_TRUE(woken_);
+    waker.join();
+    wait();
+  }
+}
+
+TEST_P(PollerConformance, ANegativeTimeoutWaitsUntilSomethingComes) {
+  FdPair pair = socket_pair();
+  ASSERT_TRUE(add(pair.a.get(), READ, 1).ok());
+  std::thread writer([&] { write_all(pair.b.get(), "x"); });
+  EXPECT_THAT(wait(nanoseconds(-1)), ElementsAre(Pair(1, READ)));
+  writer.join();
+}
+
+TEST_P(PollerConformance, SignalsEndAWaitWithoutAnErrorAndLoseNothing) {
+  // A storm of EINTR: no error, no event lost, no change lost.
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  struct sigaction before {};
+  ASSERT_EQ(::sigaction(SIGALRM, &action, &before), 0);
+  const itimerval storm{{0, 500}, {0, 500}}, calm{};
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  FdPair pair = socket_pair();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(add(pair.a.get(), READ | WRITE, 1).ok());
+    ASSERT_TRUE(modify(pair.a.get(), READ, 1).ok());
+    wait(milliseconds(2));
+    write_all(pair.b.get(), "x");
+    EXPECT_EQ(next(1), READ);
+    read_available(pair.a.get());
+    ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
+  }
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
+  ASSERT_EQ(::sigaction(SIGALRM, &before, nullptr), 0);
+}
+
+// ---- Waking
+
+TEST_P(PollerConformance, AWakeUpBeforeTheWaitEndsIt) {
+  poller_->wake();
+  poller_->wake();
+  EXPECT_THAT(wait(nanoseconds(-1)), IsEmpty());
+  EXPECT_TRUE(woken_);
+  wait();  // it may be seen twice
+  wait();
+  EXPECT_FALSE(woken_);
+  EXPECT_GE(idle_wait(milliseconds(10)), milliseconds(10));
+}
+
+TEST_P(PollerConformance, AWakeUpComesBesideTheEvents) {
+  FdPair pair = socket_pair();
+  write_all(pair.b.get(), "x");
+  ASSERT_TRUE(add(pair.a.get(), READ, 1).ok());
+  poller_->wake();
+  EXPECT_THAT(wait(), ElementsAre(Pair(1, READ)));
+  EXPECT_TRUE(woken_);
+}
+
+TEST_P(PollerConformance, EachWakeUpFromAnotherThreadEndsAWait) {
+  constexpr int kWakes = 2000;
+  std::atomic<int> taken{0};
+  std::thread waker([&] {
+    for (int i = 0; i < kWakes; ++i) {
+      poller_->wake();
+      // The next only after this one was seen: each of them has to count.
+      while (taken.load(std::memory_order_acquire) <= i) std::this_thread::yield();
+    }
+  });
+  while (taken.load(std::memory_order_relaxed) < kWakes) {
+    wait(nanoseconds(-1));
+    if (woken_) taken.fetch_add(1, std::memory_order_release);
+  }
+  waker.join();
+}
+
+TEST_P(PollerConformance, ManyThreadsMayWakeWhileFdsComeAndGo) {
+  std::atomic<bool> over{false};
+  std::vector<std::thread> wakers;
+  for (int i = 0; i < 3; ++i) {
+    wakers.emplace_back([&] {
+      while (!over.load(std::memory_order_relaxed)) poller_->wake();
+    });
+  }
+  for (int i = 0; i < 200; ++i) {
+    FdPair pair = socket_pair();
+    ASSERT_TRUE(add(pair.a.get(), READ, 1).ok());
+    write_all(pair.b.get(), "x");
+    EXPECT_EQ(next(1), READ);
+    ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
+  }
+  over = true;
+  for (std::thread& waker : wakers) waker.join();
+}
+
+TEST_P(PollerConformance, ASignalHandlerMayWake) {
+  struct sigaction action {};
+  action.sa_handler = [](int) { g_signalled.load(std::memory_order_relaxed)->wake(); };
+  struct sigaction before {};
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
+  g_signalled = poller_.get();
+  ASSERT_EQ(::raise(SIGUSR1), 0);
+  wait(nanoseconds(-1));
+  EXPECT_TRUE(woken_);
+  // And while this thread waits, or is anywhere in the poller.
+  FdPair pair = socket_pair();
+  const itimerval storm{{0, 200}, {0, 200}}, calm{};
+  ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  for (int woken = 0; woken < 100;) {
+    ASSERT_TRUE(add(pair.a.get(), READ | WRITE, 1).ok());
+    ASSERT_TRUE(modify(pair.a.get(), NONE, 1).ok());
+    wait(kDeadline);
+    woken += woken_;
+    ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
+  }
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
+  action.sa_handler = SIG_IGN;
+  ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
+  ASSERT_EQ(::sigaction(SIGUSR1, &before, nullptr), 0);
+}
+
+}  // namespace
+}  // namespace gyre::testing
