@@ -115,7 +115,8 @@ bool VirtualTime::try_jump(const JumpingPoller& poller) {
   const SteadyTime deadline = *poller.deadline_;
   const nanoseconds left = deadline - clock.now();
   if (left <= nanoseconds::zero()) return true;
-  if (holds_.load() > 0) return false;
+  // Woken after its look: by a loop that may be asleep by now.
+  if (holds_.load() > 0 || poller.woken_.load()) return false;
   for (const JumpingPoller* other : pollers_) {
     if (other != &poller && other->in_the_way(deadline)) return false;
   }

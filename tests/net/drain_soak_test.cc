@@ -123,7 +123,7 @@ TEST_P(DrainSoak, NoAnswerThatHadBegunIsLost) {
         answered[i] = ask(std::move(client), i, seed);
       });
     }
-    // Any moment: before they are accepted, and amid the answers.
+    // Any moment, in the real time of the pool: before they are accepted, and amid the answers.
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 800));
     const DrainReport report = server_->drain(std::chrono::seconds(30));
     EXPECT_EQ(report.cut_off, 0u) << report.to_string();

@@ -183,7 +183,7 @@ TEST_P(ProxiedServer, DatagramsOverAStreamAreRefused) {
 TEST_P(ProxiedServer, AHeaderThatTakesTooLongIsRefused) {
   log_.expect(LogLevel::kWarning, "no PROXY header in time");
   ProxyProtocolOptions proxy = trusting("127.0.0.1");
-  proxy.header_timeout = std::chrono::milliseconds(50);
+  proxy.header_timeout = std::chrono::milliseconds(50);  // of the pool's real time
   serve_behind(proxy);
   TcpClient client = connect();
   ASSERT_TRUE(client.send(kV1.substr(0, 10)));

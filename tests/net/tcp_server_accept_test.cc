@@ -156,6 +156,7 @@ TEST_P(TCPServerAccepts, SoManyFromEachSource) {
   expect_echo(again);
 }
 
+// In real time, by which the server's acceptor goes; exact in admission_test.
 TEST_P(TCPServerAccepts, SoManyASecond) {
   serve_echo_within({.accepts_per_second = 100, .accept_burst = 1});
   const auto start = std::chrono::steady_clock::now();

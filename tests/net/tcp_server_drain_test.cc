@@ -210,7 +210,7 @@ TEST_P(TCPServerDrain, AtItsDeadlineSaysWhoWasCutOff) {
   TcpClient client = connect(), idle = connect();
   EXPECT_TRUE(client.send("question\n"));
   EXPECT_TRUE(begun_.wait());
-  const DrainReport report = server_->drain(milliseconds(20));
+  const DrainReport report = server_->drain(milliseconds(20));  // of the pool's real time
   expect_ended(report, 1, 1);
   EXPECT_EQ(report.last, client.local_address());
   EXPECT_TRUE(report.last_was_cut_off);

@@ -197,6 +197,7 @@ TEST_P(KvServiceTest, ClientsMayGoWhileTheirRequestsAreAway) {
   expect_answer(client_, "PING\r\n", "+PONG\r\n");
 }
 
+// In real time, which is that of the shards' loops: a millisecond, and a sweep.
 TEST_P(KvServiceTest, WhatExpiresIsSweptThoughNobodyAsks) {
   std::string requests;
   for (int i = 0; i < 2000; ++i) requests += "SET key" + std::to_string(i) + " v PX 1\r\n";

@@ -1,5 +1,5 @@
 // What is epoll's own: waits of less than a millisecond, where the kernel has epoll_pwait2(2) and
-// where it has not.
+// where it has not. In real time, for it is the kernel that waits.
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>

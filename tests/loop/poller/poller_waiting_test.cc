@@ -32,7 +32,7 @@ constexpr uint32_t WRITE = PollEvents::kWrite;
 // The poller that the signal handler wakes.
 std::atomic<Poller*> g_signalled{nullptr};
 
-// ---- Waiting
+// ---- Waiting, in real time: it is the kernel's
 
 TEST_P(PollerConformance, AZeroTimeoutLooksOnce) {
   FdPair pair = socket_pair();
