@@ -88,7 +88,12 @@ void StallWatchdog::watch(StallMonitor& monitor) {
     state.running = true;
     void* frame;
     ::backtrace(&frame, 1);
+    // The program's signals are for its own threads: whoever starts this one blocks them meanwhile.
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
     std::thread([&state] { run(state); }).detach();
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   state.changed.notify_all();
 }

@@ -1,6 +1,9 @@
 // The conformance of every backend: exceptions out of user code, and what is said of slow
 // callbacks.
 
+#include <signal.h>
+
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -343,6 +346,31 @@ TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
   run_turns(1);
   loop_->set_blocking_log_threshold(milliseconds(0));
   set_log_sink(previous);
+}
+
+TEST_P(IOLoopWatchdog, ItsThreadTakesNoSignalsOfTheProgram) {
+  struct Sink : LogSink {
+    void write(LogLevel, std::string_view text) override {
+      if (text.find("has blocked") == std::string_view::npos) return;
+      sigset_t blocked;
+      pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+      takes_none = sigismember(&blocked, SIGTERM) == 1 && sigismember(&blocked, SIGALRM) == 1;
+      reported.set();
+    }
+    std::atomic<bool> takes_none = false;
+    Event reported;
+  };
+  static Sink sink;  // the watchdog may still be in it when this test ends
+  const int reported_before = sink.reported.times();
+  LogSink* const previous = set_log_sink(&sink);
+  loop_->add_callback([&] { EXPECT_TRUE(sink.reported.wait(reported_before + 1)); });
+  run_turns(1);
+  loop_->set_blocking_log_threshold(milliseconds(0));
+  set_log_sink(previous);
+  EXPECT_TRUE(sink.takes_none);
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  EXPECT_EQ(sigismember(&blocked, SIGTERM), 0) << "this thread goes on to take them";
 }
 
 TEST_P(IOLoopWatchdog, AThreadMayEndRightAfterACallThatIsReported) {
