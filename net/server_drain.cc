@@ -87,6 +87,34 @@ class LoopDrain final : public LoopConnections::Watcher,
 
 }  // namespace
 
+uint64_t InTurn::take() {
+  MutexLock lock(mutex_);
+  return taken_++;
+}
+
+void InTurn::ready(uint64_t turn, Callback then) {
+  {
+    MutexLock lock(mutex_);
+    ready_.emplace(turn, std::move(then));
+    if (std::exchange(running_, true)) return;
+  }
+  while (Callback next = take_next()) {
+    next();
+  }
+}
+
+// Null: who is next is not ready yet.
+Callback InTurn::take_next() {
+  MutexLock lock(mutex_);
+  auto first = ready_.begin();
+  running_ = first != ready_.end() && first->first == done_;
+  if (!running_) return nullptr;
+  ++done_;
+  Callback next = std::move(first->second);
+  ready_.erase(first);
+  return next;
+}
+
 DrainProgress::DrainProgress(std::vector<std::string> loop_names)
     : started_(std::chrono::steady_clock::now()) {
   for (std::string& name : loop_names) report_.loops.push_back({.name = std::move(name)});

@@ -87,6 +87,7 @@ TCPServer::TCPServer(LoopPool& pool, Handler handler, TCPServerOptions options, 
     : pool_(pool),
       options_(std::move(options)),
       freed_(std::make_shared<internal::PlaceSignal>()),
+      stops_(std::make_shared<internal::InTurn>()),
       admission_(
           Admission::unlimited(options_.limits)
               ? nullptr
@@ -272,11 +273,6 @@ bool TCPServer::on_own_thread() const {
   return accept_thread_ != nullptr && accept_thread_->loop().in_loop_thread();
 }
 
-std::vector<TCPServer::Listening> TCPServer::take_listening() {
-  internal::MutexLock lock(mutex_);
-  return std::exchange(listening_, {});
-}
-
 // `then` follows when all have stopped. Off the own threads it does not wait for loops that do not
 // run: these may be used from here.
 void TCPServer::stop_acceptors(const std::vector<Listening>& listening, Callback then) const {
@@ -294,17 +290,36 @@ void TCPServer::stop_acceptors(const std::vector<Listening>& listening, Callback
   }
 }
 
+// In turn: what another call is stopping may still accept, and `then` has to see that.
+void TCPServer::stop_listening_then(Callback then) {
+  std::vector<Listening> listening;
+  uint64_t turn;
+  {
+    internal::MutexLock lock(mutex_);
+    listening = std::exchange(listening_, {});
+    turn = stops_->take();
+  }
+  stop_acceptors(listening, [stops = stops_, turn, then = std::move(then)]() mutable {
+    stops->ready(turn, std::move(then));
+  });
+}
+
+bool TCPServer::some_loop_runs() const {
+  {
+    internal::MutexLock lock(mutex_);
+    if (accept_thread_ != nullptr) return true;
+  }
+  return std::any_of(loops_.begin(), loops_.end(),
+                     [](const auto& loop) { return loop->loop().running(); });
+}
+
 void TCPServer::stop_listening() {
-  const std::vector<Listening> listening = take_listening();
   auto stopped = std::make_shared<std::promise<void>>();
   std::future<void> done = stopped->get_future();
-  stop_acceptors(listening, [stopped] { stopped->set_value(); });
+  stop_listening_then([stopped] { stopped->set_value(); });
   if (on_own_thread()) return;
   while (done.wait_for(kLook) != std::future_status::ready) {
-    // Stopped meanwhile, a loop never comes to it.
-    const bool some_run = std::any_of(listening.begin(), listening.end(),
-                                      [](const Listening& l) { return l.loop->running(); });
-    if (!some_run) return;
+    if (!some_loop_runs()) return;  // stopped meanwhile, a loop never comes to it
   }
 }
 
@@ -313,10 +328,9 @@ std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
   std::vector<std::string> names;
   for (const std::shared_ptr<LoopConnections>& loop : loops_) names.push_back(loop->loop().name());
   auto progress = std::make_shared<internal::DrainProgress>(std::move(names));
-  stop_acceptors(take_listening(),
-                 [loops = loops_, deadline, progress, done = std::move(done)]() mutable {
-                   internal::drain_loops(loops, deadline, progress, std::move(done));
-                 });
+  stop_listening_then([loops = loops_, deadline, progress, done = std::move(done)]() mutable {
+    internal::drain_loops(loops, deadline, progress, std::move(done));
+  });
   return progress;
 }
 

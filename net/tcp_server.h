@@ -31,7 +31,8 @@ namespace gyre {
 
 namespace internal {
 class DrainProgress;
-}
+class InTurn;
+}  // namespace internal
 
 // Who accepts.
 enum class AcceptMode {
@@ -95,7 +96,8 @@ class TCPServer {
   // IPv6) and begins to accept. Port 0: the kernel picks one, the same for all of them. A family or
   // an address that the machine does not have is skipped if it has another. Resolving a name
   // blocks. Fails as ListenSocket::bind_all does, NotFound for an unknown host; all are listened on
-  // then or none. May be called again, for further addresses. Not on the pool's own threads.
+  // then or none. May be called again, for further
+  // addresses. Not on the pool's own threads.
   absl::Status listen(uint16_t port, std::string_view host = "");
   absl::Status listen(const SocketAddress& address);
   // With a socket that listens already. InvalidArgument with AcceptMode::kReusePort, which needs
@@ -211,7 +213,8 @@ class TCPServer {
   std::string accept_thread_name() const { return options_.name + "-accept"; }
   bool on_own_thread() const;
   void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
-  std::vector<Listening> take_listening();
+  void stop_listening_then(Callback then);
+  bool some_loop_runs() const;
   std::shared_ptr<internal::DrainProgress> begin_drain(
       std::chrono::steady_clock::time_point deadline, absl::AnyInvocable<void(DrainReport)> done);
   void wait_for(const internal::DrainProgress& progress,
@@ -220,6 +223,7 @@ class TCPServer {
   LoopPool& pool_;
   const TCPServerOptions options_;
   const std::shared_ptr<internal::PlaceSignal> freed_;
+  const std::shared_ptr<internal::InTurn> stops_;
   const std::shared_ptr<internal::Admission> admission_;  // nullptr: nothing is limited
   std::vector<std::shared_ptr<internal::LoopConnections>> loops_;
   // One for each loop, and one for the acceptor's thread.

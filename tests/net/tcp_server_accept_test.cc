@@ -232,12 +232,7 @@ TEST_P(TCPServerAccepts, CountsWhatItAccepted) {
 // ---- Where one thread deals the connections out
 
 class TCPServerHandsOver : public TcpServerTest {};
-INSTANTIATE_TEST_SUITE_P(Backends, TCPServerHandsOver,
-                         ::testing::Combine(::testing::ValuesIn(available_backends()),
-                                            ::testing::Values(AcceptMode::kThread)),
-                         [](const auto& info) {
-                           return std::string(to_string(std::get<0>(info.param)));
-                         });
+GYRE_FOR_EACH_SERVER_BY_ACCEPTOR(TCPServerHandsOver);
 
 // The acceptor is held up, so that the connections wait and come as one batch.
 TEST_P(TCPServerHandsOver, ABatchWithOnePostAndOneWakeUpForEachLoop) {

@@ -29,22 +29,24 @@ using ::testing::HasSubstr;
 class TCPServerDrain : public TcpServerTest {
  protected:
   // Answers each line when it is told to; begun() says how many lines were read.
-  void serve_slow_answers() {
-    serve([this](std::shared_ptr<IOStream> stream) -> Task<void> {
-      for (;;) {
-        const absl::StatusOr<std::string> line = co_await stream->read_until("\n");
-        if (!line.ok()) co_return;
-        Promise<void> promise;
-        Future<void> answer = promise.get_future();
-        {
-          std::lock_guard<std::mutex> lock(mutex_);
-          pending_.push_back(std::move(promise));
-        }
-        begun_.set();
-        co_await answer;
-        stream->write("re: " + *line);
-      }
-    });
+  void serve_slow_answers(TCPServerOptions options = TcpServerTest::options()) {
+    serve(
+        [this](std::shared_ptr<IOStream> stream) -> Task<void> {
+          for (;;) {
+            const absl::StatusOr<std::string> line = co_await stream->read_until("\n");
+            if (!line.ok()) co_return;
+            Promise<void> promise;
+            Future<void> answer = promise.get_future();
+            {
+              std::lock_guard<std::mutex> lock(mutex_);
+              pending_.push_back(std::move(promise));
+            }
+            begun_.set();
+            co_await answer;
+            stream->write("re: " + *line);
+          }
+        },
+        std::move(options));
   }
   void answer_all() {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -77,6 +79,9 @@ class TCPServerDrain : public TcpServerTest {
   std::vector<Promise<void>> pending_;
 };
 GYRE_FOR_EACH_SERVER(TCPServerDrain);
+
+class TCPServerDrainByAcceptor : public TCPServerDrain {};
+GYRE_FOR_EACH_SERVER_BY_ACCEPTOR(TCPServerDrainByAcceptor);
 
 TEST_P(TCPServerDrain, LetsACoroutineFinishTheAnswerThatItIsAt) {
   serve_slow_answers();
@@ -299,6 +304,35 @@ TEST_P(TCPServerDrain, CloseNowEndsOneThatIsGoingOn) {
   expect_ended(server_->close_now(), 0, 1);
   drain.join();
   expect_ended(report, 0, 1);
+  EXPECT_TRUE(client.sees_end());
+  answer_all();
+}
+
+// The acceptor is held up with a connection in its hands, so that the first drain cannot begin yet:
+// what closes now has nothing to close yet, either.
+TEST_P(TCPServerDrainByAcceptor, CloseNowEndsWhomTheAcceptorHasStillInItsHands) {
+  Event held, go_on;
+  TCPServerOptions slow = options();
+  slow.pick_loop = [&](const SocketAddress&, const LoopLoads&) -> size_t {
+    held.set();
+    EXPECT_TRUE(go_on.wait());
+    return 0;
+  };
+  serve_slow_answers(std::move(slow));
+  TcpClient client = connect();
+  EXPECT_TRUE(client.send("question\n"));
+  EXPECT_TRUE(held.wait());
+  Future<DrainReport> drained = server_->drain_async(hours(1));
+  Future<DrainReport> closed = server_->drain_async(hours(0));
+  Event looked;
+  pool_->for_each([&](IOLoop&) { looked.set(); });
+  EXPECT_TRUE(looked.wait(kLoops));
+  EXPECT_FALSE(closed.done());
+  go_on.set();
+  EXPECT_TRUE(comes_true([&] { return drained.done() && closed.done(); }));
+  EXPECT_EQ(closed.get().cut_off, 1u);
+  EXPECT_EQ(drained.get().cut_off, 1u);
+  EXPECT_EQ(server_->open_connections(), 0u);
   EXPECT_TRUE(client.sees_end());
   answer_all();
 }

@@ -106,17 +106,24 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
   std::unique_ptr<TCPServer> server_;
 };
 
-#define GYRE_FOR_EACH_SERVER(suite)                                                               \
+// The ways to accept follow the suite.
+#define GYRE_FOR_EACH_SERVER_THAT(suite, ...)                                                     \
   INSTANTIATE_TEST_SUITE_P(                                                                       \
       Servers, suite,                                                                             \
-      ::testing::Combine(                                                                         \
-          ::testing::ValuesIn(::gyre::available_backends()),                                      \
-          ::testing::Values(::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kShared,             \
-                            ::gyre::AcceptMode::kReusePort)),                                     \
+      ::testing::Combine(::testing::ValuesIn(::gyre::testing::all_backends()),                    \
+                         ::testing::Values(__VA_ARGS__)),                                         \
       [](const ::testing::TestParamInfo<std::tuple<::gyre::Backend, ::gyre::AcceptMode>>& info) { \
         return std::string(::gyre::to_string(std::get<0>(info.param))) + "_" +                    \
                ::gyre::testing::name_of(std::get<1>(info.param));                                 \
       })
+
+#define GYRE_FOR_EACH_SERVER(suite)                                                          \
+  GYRE_FOR_EACH_SERVER_THAT(suite, ::gyre::AcceptMode::kThread, ::gyre::AcceptMode::kShared, \
+                            ::gyre::AcceptMode::kReusePort)
+
+// Where one thread deals the connections out.
+#define GYRE_FOR_EACH_SERVER_BY_ACCEPTOR(suite) \
+  GYRE_FOR_EACH_SERVER_THAT(suite, ::gyre::AcceptMode::kThread)
 
 }  // namespace gyre::testing
 

@@ -248,12 +248,7 @@ class TCPServerPlaces : public TcpServerTest {
  protected:
   std::vector<uint64_t> open() const { return {server_->stats(0).open, server_->stats(1).open}; }
 };
-INSTANTIATE_TEST_SUITE_P(Backends, TCPServerPlaces,
-                         ::testing::Combine(::testing::ValuesIn(available_backends()),
-                                            ::testing::Values(AcceptMode::kThread)),
-                         [](const auto& info) {
-                           return std::string(to_string(std::get<0>(info.param)));
-                         });
+GYRE_FOR_EACH_SERVER_BY_ACCEPTOR(TCPServerPlaces);
 
 TEST_P(TCPServerPlaces, ConnectionsRoundRobinExactly) {
   serve_echo();
