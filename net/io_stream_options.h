@@ -21,8 +21,13 @@ struct IOStreamOptions {
   // (A single write is taken whole while nothing waits.)
   size_t max_write_buffer_size = 64 * 1024 * 1024;
   WriteOverflow on_write_overflow = WriteOverflow::kClose;
-  // After the peer's end, of which the read callback is told with no bytes, the stream stays open
-  // for writing; close() it. Otherwise it closes once everything was sent.
+  // What the peer's end means: a shutdown(2) of its sending, or a close, which look alike.
+  // false: it is gone, as in Tornado. The stream closes once what was written by then is sent, so
+  // that nobody is kept for a peer that has left. Whoever is at an answer then, say a coroutine
+  // that awaits something else, writes it in vain: Cancelled.
+  // true: it has finished asking, and may wait for answers. A read callback is told with no bytes,
+  // a read_* with OutOfRange, and the stream stays open for writing: close() it, also where a
+  // coroutine ends.
   bool allow_half_close = false;
 
   // Timeouts. Zero: none. They are coarse, about a quarter of a second late, and cost nothing to

@@ -3,11 +3,14 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "gyre/loop/future.h"
 #include "gyre/loop/task.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/tests/net/stream_fixture.h"
@@ -117,6 +120,70 @@ TEST_P(IOStreamHalfClose, AfterThePeersEndItClosesTheStreamOnceAllIsSent) {
   half.stream->shutdown_write();
   EXPECT_TRUE(receive(half.peer, sent.size() + 1) == sent);
   run_until([&] { return closing.times > 0; });
+  EXPECT_TRUE(closing.reason.ok()) << closing.reason;
+}
+
+// ---- A handler that is still at its answer when the peer ends
+
+class IOStreamLateAnswer : public StreamTest {
+ protected:
+  // Reads a line, awaits something else, and answers.
+  void answer_late(const std::shared_ptr<IOStream>& stream) {
+    loop_->spawn_callback([this, stream]() -> Task<void> {
+      const absl::StatusOr<std::string> line = co_await stream->read_until("\n");
+      EXPECT_TRUE(line.ok()) << line.status();
+      begun_ = true;
+      co_await answer_;
+      written_ = co_await stream->write("re: " + *line);
+      next_ = (co_await stream->read_until("\n")).status();
+      stream->close();
+    });
+  }
+  void ask_and_end(const UniqueFd& peer) {
+    write_all(peer.get(), "question\n");
+    ASSERT_EQ(::shutdown(peer.get(), SHUT_WR), 0);
+    run_until([&] { return begun_; });
+  }
+
+  Promise<void> promise_;
+  Future<void> answer_ = promise_.get_future();
+  bool begun_ = false;
+  std::optional<absl::Status> written_, next_;
+};
+GYRE_FOR_EACH_BACKEND(IOStreamLateAnswer);
+
+// Tornado's rule: who has ended is gone, and whoever works for him learns it at once.
+TEST_P(IOStreamLateAnswer, WithoutHalfCloseComesToNobodyAndSaysSo) {
+  const Connection connection = connect(tcp_pair());
+  Closing closing;
+  watch(*connection.stream, closing);
+  answer_late(connection.stream);
+  ask_and_end(connection.peer);
+  run_until([&] { return closing.times > 0; });
+  EXPECT_TRUE(closing.reason.ok()) << closing.reason;
+  EXPECT_FALSE(written_.has_value()) << "the handler is at its answer";
+  promise_.set_value();
+  run_until([&] { return next_.has_value(); });
+  EXPECT_EQ(written_->code(), StatusCode::kCancelled);
+  EXPECT_EQ(next_->code(), StatusCode::kOutOfRange);
+  EXPECT_TRUE(at_end(connection.peer.get()));
+}
+
+TEST_P(IOStreamLateAnswer, WithHalfCloseArrivesAndTheNextReadSeesTheEnd) {
+  IOStreamOptions options;
+  options.allow_half_close = true;
+  const Connection connection = connect(tcp_pair(), options);
+  Closing closing;
+  watch(*connection.stream, closing);
+  answer_late(connection.stream);
+  ask_and_end(connection.peer);
+  run_turns(10);
+  EXPECT_FALSE(connection.stream->closed());
+  promise_.set_value();
+  EXPECT_EQ(receive(connection.peer, 100), "re: question\n");
+  run_until([&] { return closing.times > 0; });
+  EXPECT_TRUE(written_->ok()) << *written_;
+  EXPECT_EQ(next_->code(), StatusCode::kOutOfRange);
   EXPECT_TRUE(closing.reason.ok()) << closing.reason;
 }
 
