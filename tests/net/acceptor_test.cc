@@ -3,13 +3,18 @@
 #include "gyre/net/acceptor.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
+#include <ctime>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -453,6 +458,76 @@ TEST_P(AcceptorWithoutFds, TriesLessOftenTheLongerItLasts) {
     run_turns(2);
     EXPECT_EQ(loop_->metrics().events, ++events) << "no try after " << delay << " ms";
   }
+}
+
+// A process of its own, with fds of its own: so many clients that wait to be accepted, each of
+// which comes again when it is shed.
+class ClientsInAProcess {
+ public:
+  ClientsInAProcess(int count, const SocketAddress& address) {
+    int ready[2];
+    EXPECT_EQ(::pipe(ready), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) wait_and_come_again(count, address, ready[1]);
+    ::close(ready[1]);
+    char byte;
+    EXPECT_EQ(::read(ready[0], &byte, 1), 1) << "the clients could not connect";
+    ::close(ready[0]);
+  }
+  ~ClientsInAProcess() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+ private:
+  static int connected_socket(const SocketAddress& address) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || ::connect(fd, address.data(), address.size()) != 0) ::_exit(1);
+    return fd;
+  }
+  [[noreturn]] static void wait_and_come_again(int count, const SocketAddress& address, int ready) {
+    ::alarm(60);  // whatever becomes of the test
+    std::vector<pollfd> clients;
+    for (int i = 0; i < count; ++i) clients.push_back({connected_socket(address), POLLIN, 0});
+    if (::write(ready, "r", 1) != 1) ::_exit(1);
+    while (::poll(clients.data(), clients.size(), -1) > 0) {
+      for (pollfd& client : clients) {
+        if (client.revents == 0) continue;
+        ::close(client.fd);
+        client.fd = connected_socket(address);
+      }
+    }
+    ::_exit(1);
+  }
+
+  pid_t pid_;
+};
+
+std::chrono::nanoseconds cpu_time_of_this_thread() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+// By the real clock: what it costs is what is asked.
+TEST_P(AcceptorWithoutFds, TakesAtMostTwoPercentOfACoreWhileAHundredClientsWait) {
+  log_.allow("accepting on " + address_.to_string());
+  const ClientsInAProcess clients(100, address_);
+  loop_ = make_loop("frugal");
+  const std::unique_ptr<Acceptor> acceptor = accept_and_keep({});
+  allow_no_fds();
+  loop_->call_later(std::chrono::seconds(2), [&] { loop_->stop(); });
+  const auto start = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds cpu_before = cpu_time_of_this_thread();
+  ASSERT_TRUE(loop_->start().ok());
+  const std::chrono::duration<double> cpu = cpu_time_of_this_thread() - cpu_before;
+  const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
+  allow_fds();
+  EXPECT_LE(cpu / wall, 0.02);
+  EXPECT_GE(counters_->shed.get(), 100u) << "those who come again wait, too";
+  EXPECT_TRUE(accepted_.empty());
+  RecordProperty("percent_of_a_core", std::to_string(100 * (cpu / wall)));
+  RecordProperty("shed", std::to_string(counters_->shed.get()));
 }
 
 TEST_P(AcceptorWithoutFds, DestroyedWhileItWaitsItTriesNoMore) {

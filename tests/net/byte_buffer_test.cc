@@ -108,6 +108,24 @@ TEST(ByteBuffer, AQueueThatNeverEmptiesDoesNotGrow) {
   EXPECT_LE(moved, 100000 * 10 / 128 + 1);
 }
 
+// Counts the bytes that are moved to other memory. A buffer that grew by a constant would move 2^34
+// and more of them.
+TEST(ByteBuffer, FourMiBByteByByteAreMovedLessThanOnceOver) {
+  constexpr size_t kBytes = 4 * 1024 * 1024;
+  ByteBuffer buffer;
+  uint64_t moved = 0;
+  const char* memory = nullptr;
+  for (size_t i = 0; i < kBytes; ++i) {
+    const size_t before = buffer.size();
+    buffer.append("x");
+    if (buffer.view().data() != memory) moved += before;
+    memory = buffer.view().data();
+  }
+  EXPECT_EQ(buffer.size(), kBytes);
+  EXPECT_GT(moved, 0u);
+  EXPECT_LT(moved, kBytes);
+}
+
 TEST(ByteBuffer, MovesItsContent) {
   ByteBuffer from;
   from.append("content");
