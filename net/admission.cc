@@ -1,6 +1,20 @@
 #include "gyre/net/admission.h"
 
+#include "absl/strings/str_format.h"
+
 namespace gyre::internal {
+
+absl::Status check(const ConnectionLimits& limits) {
+  // Written so that what is no number is refused, too.
+  const auto check_number = [](const char* name, double number) {
+    if (number >= 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ConnectionLimits::%s is %g: it is 0 or more", name, number));
+  };
+  absl::Status status = check_number("accepts_per_second", limits.accepts_per_second);
+  status.Update(check_number("accept_burst", limits.accept_burst));
+  return status;
+}
 
 void Place::release() {
   if (admission_ != nullptr) std::exchange(admission_, nullptr)->leave(source_);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "gyre/loop/mutex.h"
 #include "gyre/net/place_signal.h"
 #include "gyre/net/rate_limit.h"
@@ -50,6 +51,9 @@ enum class LimitKind { kTotal, kLoop, kSource, kRate };
 namespace internal {
 
 class Admission;
+
+// InvalidArgument names the limit that is none.
+absl::Status check(const ConnectionLimits& limits);
 
 // A connection's place under the limits, given back when it is destroyed. Move-only; a default one
 // is no place.

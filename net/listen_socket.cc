@@ -80,6 +80,10 @@ bool is_missing(const absl::Status& status) {
 
 absl::StatusOr<ListenSocket> ListenSocket::bind(const SocketAddress& address,
                                                 const ListenOptions& options) {
+  if (options.backlog < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("ListenOptions::backlog is negative: %d", options.backlog));
+  }
   absl::StatusOr<UniqueFd> fd = internal::new_stream_socket(address.family());
   if (!fd.ok()) {
     return absl::Status(fd.status().code(), "listening on " + address.to_string() + ": " +

@@ -17,9 +17,8 @@ class RateLimit {
 
   // `per_second` > 0; a `burst` below 1 is 1.
   RateLimit(double per_second, double burst)
-      : interval_(std::max<int64_t>(static_cast<int64_t>(1e9 / per_second), 1)),
-        depth_(
-            static_cast<int64_t>(static_cast<double>(interval_.count()) * std::max(burst, 1.0))) {}
+      : interval_(std::max<int64_t>(saturated(1e9 / per_second), 1)),
+        depth_(saturated(static_cast<double>(interval_.count()) * std::max(burst, 1.0))) {}
 
   // Zero: an event may happen now. Else: how long until one may.
   Duration wait(TimePoint now) const {
@@ -31,6 +30,9 @@ class RateLimit {
   }
 
  private:
+  // 31 years, so that sums of them are no overflow.
+  static int64_t saturated(double nanos) { return static_cast<int64_t>(std::min(nanos, 1e18)); }
+
   const Duration interval_;
   const Duration depth_;
   Duration full_at_ = Duration(INT64_MIN / 2);

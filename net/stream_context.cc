@@ -15,6 +15,8 @@ struct KnownContexts {
   std::vector<StreamContextRef> contexts;
 };
 
+}  // namespace
+
 absl::Status check(const IOStreamOptions& options) {
   const auto check_timeout = [](const char* name, std::chrono::nanoseconds timeout) {
     if (timeout >= timeout.zero()) return absl::OkStatus();
@@ -30,8 +32,6 @@ absl::Status check(const IOStreamOptions& options) {
   status.Update(check_timeout("connect_timeout", options.connect_timeout));
   return status;
 }
-
-}  // namespace
 
 absl::StatusOr<StreamContextRef> StreamContext::of(IOLoop& loop, const IOStreamOptions& options) {
   std::shared_ptr<void>& slot = LoopAccess::streams(loop);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/idle_wheel.h"
 #include "gyre/loop/io_loop.h"
@@ -15,6 +16,9 @@
 namespace gyre::internal {
 
 class StreamContext;
+
+// InvalidArgument names the option that is none.
+absl::Status check(const IOStreamOptions& options);
 
 // A counted reference, as long as a pointer.
 class StreamContextRef {

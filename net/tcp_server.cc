@@ -73,6 +73,19 @@ Acceptor::Gate gate_of_loop(std::shared_ptr<Admission> admission,
   };
 }
 
+// All of it that listen() has to look at: the rest is looked at where it is used.
+absl::Status check(const TCPServerOptions& options) {
+  absl::Status status = internal::check(options.limits);
+  status.Update(internal::check(options.stream));
+  if (options.proxy_protocol.has_value() &&
+      options.proxy_protocol->header_timeout <= std::chrono::nanoseconds::zero()) {
+    status.Update(absl::InvalidArgumentError(
+        absl::StrFormat("ProxyProtocolOptions::header_timeout is not positive: %d ns",
+                        options.proxy_protocol->header_timeout.count())));
+  }
+  return status;
+}
+
 }  // namespace
 
 absl::StatusOr<AcceptMode> parse_accept_mode(std::string_view name) {
@@ -120,6 +133,7 @@ TCPServer::~TCPServer() {
 
 absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
   // The wildcard of each family: a name for both of them is not what every resolver gives.
+  if (absl::Status status = check(options_); !status.ok()) return status;
   absl::StatusOr<std::vector<SocketAddress>> addresses =
       SocketAddress::resolve(host.empty() ? "0.0.0.0" : host, port);
   if (!addresses.ok()) return addresses.status();
@@ -132,6 +146,7 @@ absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
 }
 
 absl::Status TCPServer::listen(const SocketAddress& address) {
+  if (absl::Status status = check(options_); !status.ok()) return status;
   ListenOptions options = options_.listen;
   options.reuse_port = options_.accept == AcceptMode::kReusePort;
   absl::StatusOr<ListenSocket> socket = ListenSocket::bind(address, options);
@@ -142,6 +157,7 @@ absl::Status TCPServer::listen(const SocketAddress& address) {
 }
 
 absl::Status TCPServer::listen(ListenSocket socket) {
+  if (absl::Status status = check(options_); !status.ok()) return status;
   if (options_.accept == AcceptMode::kReusePort) {
     return absl::InvalidArgumentError(
         "one socket for all loops and AcceptMode::kReusePort, which needs one for each: use "

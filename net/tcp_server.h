@@ -95,8 +95,8 @@ class TCPServer {
   // Listens on a host's addresses (a name, "127.0.0.1", "::1"; "" is every address of IPv4 and
   // IPv6) and begins to accept. Port 0: the kernel picks one, the same for all of them. A family or
   // an address that the machine does not have is skipped if it has another. Resolving a name
-  // blocks. Fails as ListenSocket::bind_all does, NotFound for an unknown host; all are listened on
-  // then or none. May be called again, for further
+  // blocks. Fails as ListenSocket::bind_all does, NotFound for an unknown host, InvalidArgument for
+  // options that are none; all are listened on then or none. May be called again, for further
   // addresses. Not on the pool's own threads.
   absl::Status listen(uint16_t port, std::string_view host = "");
   absl::Status listen(const SocketAddress& address);

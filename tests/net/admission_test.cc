@@ -208,5 +208,17 @@ TEST(RateLimit, APauseGivesNoMoreThanTheBurst) {
   EXPECT_GT(limit.wait(now), RateLimit::Duration::zero());
 }
 
+TEST(RateLimit, ExtremesDoNotOverflow) {
+  for (const double per_second : {1e-300, 1e-9, 1e9, 1e300}) {
+    for (const double burst : {0.0, 1.0, 1e300}) {
+      RateLimit limit(per_second, burst);
+      const TimePoint now(std::chrono::hours(1000));
+      EXPECT_EQ(limit.wait(now), RateLimit::Duration::zero()) << per_second << ", " << burst;
+      limit.take(now);
+      EXPECT_GE(limit.wait(now), RateLimit::Duration::zero());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gyre::internal

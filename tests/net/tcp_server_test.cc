@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -28,6 +30,7 @@ namespace gyre::testing {
 namespace {
 
 using absl::StatusCode;
+using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 
 class TCPServerServes : public TcpServerTest {};
@@ -215,6 +218,30 @@ TEST_P(TCPServerServes, OnAPortInUseFailsAndTheFirstGoesOn) {
 TEST_P(TCPServerServes, OnAnUnknownHostIsNotFound) {
   serve_echo();
   EXPECT_EQ(server_->listen(0, std::string(70, 'x') + ".invalid").code(), StatusCode::kNotFound);
+}
+
+TEST_P(TCPServerServes, WithOptionsThatAreNoneNowhereAndNamesThem) {
+  const auto expect_named = [&](const std::string& name, auto change) {
+    TCPServerOptions bad = options();
+    change(bad);
+    TCPServer server(
+        *pool_, [](std::shared_ptr<IOStream>) {}, std::move(bad));
+    for (const absl::Status& status :
+         {server.listen(0, "127.0.0.1"),
+          server.listen(SocketAddress::parse("127.0.0.1", 0).value())}) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+      EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(name));
+    }
+  };
+  const double no_number = std::numeric_limits<double>::quiet_NaN();
+  expect_named("accepts_per_second", [](auto& bad) { bad.limits.accepts_per_second = -1; });
+  expect_named("accepts_per_second", [&](auto& bad) { bad.limits.accepts_per_second = no_number; });
+  expect_named("accept_burst", [&](auto& bad) { bad.limits.accept_burst = no_number; });
+  expect_named("max_buffer_size", [](auto& bad) { bad.stream.max_buffer_size = 0; });
+  expect_named("idle_timeout", [](auto& bad) { bad.stream.idle_timeout = milliseconds(-1); });
+  expect_named("header_timeout",
+               [](auto& bad) { bad.proxy_protocol.emplace().header_timeout = milliseconds(0); });
+  expect_named("backlog", [](auto& bad) { bad.listen.backlog = -1; });
 }
 
 TEST_P(TCPServerServes, OnAPoolThatWasStoppedIsAnErrorAndLeavesNothing) {
