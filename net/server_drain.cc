@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/loop_access.h"
 #include "gyre/net/io_stream.h"
 
 namespace gyre {
@@ -155,7 +156,10 @@ bool DrainProgress::wait_for(std::chrono::nanoseconds limit) const {
   return true;
 }
 
-void drain_loops(const std::vector<std::shared_ptr<LoopConnections>>& loops,
+DrainedLoop::DrainedLoop(std::shared_ptr<LoopConnections> of_loop)
+    : connections(std::move(of_loop)), queue(LoopAccess::queue(connections->loop())) {}
+
+void drain_loops(const std::vector<DrainedLoop>& loops,
                  std::chrono::steady_clock::time_point deadline,
                  std::shared_ptr<DrainProgress> progress,
                  absl::AnyInvocable<void(DrainReport)> done) {
@@ -164,8 +168,9 @@ void drain_loops(const std::vector<std::shared_ptr<LoopConnections>>& loops,
     done(progress->report());
   });
   for (size_t i = 0; i < loops.size(); ++i) {
-    auto drain = std::make_shared<LoopDrain>(loops[i], i, deadline, progress, after_all);
-    loops[i]->loop().add_callback([drain] { drain->begin(); });
+    auto drain =
+        std::make_shared<LoopDrain>(loops[i].connections, i, deadline, progress, after_all);
+    loops[i].queue->post(CallSite(), [drain] { drain->begin(); });
   }
 }
 

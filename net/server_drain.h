@@ -12,6 +12,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "gyre/loop/callback.h"
+#include "gyre/loop/callback_queue.h"
 #include "gyre/loop/mutex.h"
 #include "gyre/net/drain_report.h"
 #include "gyre/net/loop_connections.h"
@@ -79,13 +80,23 @@ class DrainProgress {
   TimePoint last_ended_ ABSL_GUARDED_BY(mutex_){};
 };
 
+// A loop whose connections are to end.
+struct DrainedLoop {
+  explicit DrainedLoop(std::shared_ptr<LoopConnections> of_loop);
+
+  std::shared_ptr<LoopConnections> connections;
+  // Not the loop, which may be gone: of a pool that is destroyed the last loop may be the one that
+  // lets go of an acceptor, and so begins the drain of all.
+  std::shared_ptr<CallbackQueue> queue;
+};
+
 // Ends the connections of every loop: the idle ones at once, the busy ones when they become idle,
 // all of them at the deadline; then progress->finish() and `done`, on whichever thread was last.
 // Any thread; nothing waits. A deadline in the past ends all of them at once.
 //
 // The acceptors have stopped before, and what they handed over was posted: so it comes before what
 // this posts, and nothing comes after.
-void drain_loops(const std::vector<std::shared_ptr<LoopConnections>>& loops,
+void drain_loops(const std::vector<DrainedLoop>& loops,
                  std::chrono::steady_clock::time_point deadline,
                  std::shared_ptr<DrainProgress> progress,
                  absl::AnyInvocable<void(DrainReport)> done);

@@ -344,9 +344,11 @@ std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
   std::vector<std::string> names;
   for (const std::shared_ptr<LoopConnections>& loop : loops_) names.push_back(loop->loop().name());
   auto progress = std::make_shared<internal::DrainProgress>(std::move(names));
-  stop_listening_then([loops = loops_, deadline, progress, done = std::move(done)]() mutable {
-    internal::drain_loops(loops, deadline, progress, std::move(done));
-  });
+  std::vector<internal::DrainedLoop> loops(loops_.begin(), loops_.end());
+  stop_listening_then(
+      [loops = std::move(loops), deadline, progress, done = std::move(done)]() mutable {
+        internal::drain_loops(loops, deadline, progress, std::move(done));
+      });
   return progress;
 }
 

@@ -367,6 +367,28 @@ TEST_P(TCPServerDrain, MayGoOnWhileItsServerIsDestroyed) {
   answer_all();
 }
 
+// Nobody comes to it any more, and the loops go one by one: the last of them must not post to those
+// that are gone.
+TEST_P(TCPServerDrain, ThatItsPoolDidNotComeToEndsWithThePool) {
+  serve_slow_answers();
+  TcpClient client = connect();
+  EXPECT_TRUE(client.send("question\n"));
+  EXPECT_TRUE(begun_.wait());
+  Event busy, release;
+  pool_->for_each([&](IOLoop&) {
+    busy.set();
+    EXPECT_TRUE(release.wait());
+  });
+  EXPECT_TRUE(busy.wait(kLoops));
+  Future<DrainReport> drained = server_->drain_async(hours(1));
+  pool_->stop();
+  release.set();
+  server_.reset();
+  pool_.reset();
+  EXPECT_TRUE(drained.done());
+  EXPECT_TRUE(client.sees_end());
+}
+
 TEST_P(TCPServerDrain, AServerMayBeDestroyedOnALoopOfItsPool) {
   serve_echo();
   TcpClient client = connect();
