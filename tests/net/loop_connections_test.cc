@@ -2,6 +2,8 @@
 
 #include "gyre/net/loop_connections.h"
 
+#include <fcntl.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,7 +11,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/loop_access.h"
 #include "gyre/net/io_stream.h"
+#include "gyre/net/place_signal.h"
 #include "gyre/tests/net/stream_fixture.h"
 #include "gyre/tests/support/sockets.h"
 
@@ -60,6 +64,30 @@ TEST_P(LoopConnectionsTest, AConnectionThatNeverBecameAStreamIsNotOpenAnyMore) {
   connections_->count_lost();
   EXPECT_EQ(connections_->open(), 1u);
   EXPECT_EQ(connections_->accepted(), 0u);
+}
+
+// An acceptor without fds tries again then: the fd has to be free by the time that it does.
+TEST_P(LoopConnectionsTest, WhoWaitsForAnFdIsToldOnceAConnectionHasGivenItsOwnBack) {
+  const auto freed = std::make_shared<internal::PlaceSignal>();
+  connections_ = std::make_shared<LoopConnections>(*loop_, freed);
+  const auto wait_for_fd = [&](int fd) {
+    const auto told = std::make_shared<bool>(false);
+    freed->wait(internal::LoopAccess::queue(*loop_), [told, fd] {
+      *told = true;
+      EXPECT_EQ(::fcntl(fd, F_GETFD), -1) << "it is still open";
+    });
+    return told;
+  };
+  const Connection connection = add();
+  const auto told = wait_for_fd(connection.stream->fileno());
+  run_turns(2);
+  EXPECT_FALSE(*told);
+  connection.stream->close();
+  run_until([&] { return *told; });
+  connections_->count_assigned();
+  const auto told_again = wait_for_fd(closed_fd());
+  connections_->count_lost();
+  run_until([&] { return *told_again; });
 }
 
 TEST_P(LoopConnectionsTest, ListsTheStreamsInWhateverOrderTheyClose) {
