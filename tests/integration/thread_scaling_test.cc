@@ -31,6 +31,14 @@ std::string read_file(const std::filesystem::path& path) {
   return text.str();
 }
 
+// Of milliseconds: a request has to be answered within it, and the sanitizers' programs are slow.
+std::string window(int milliseconds) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  milliseconds *= 10;
+#endif
+  return "--window=" + std::to_string(milliseconds);
+}
+
 class ThreadScaling : public ::testing::Test {
  protected:
   ThreadScaling() : folder_(std::string(::getenv("TEST_TMPDIR")) + "/report") {
@@ -44,7 +52,7 @@ class ThreadScaling : public ::testing::Test {
 
 TEST_F(ThreadScaling, MeasuresEveryBackendAndWayToAcceptAndWritesItsFiles) {
   Process run({program(), "--max_loops=2", "--connections=4", "--repetitions=2", "--warm_up=5",
-               "--window=20", output()});
+               window(20), output()});
   ASSERT_EQ(run.wait(), 0) << run.err();
   for (const char* accept : {"thread", "reuseport"}) {
     for (const char* loops : {"1", "2"}) {
@@ -63,7 +71,7 @@ TEST_F(ThreadScaling, MeasuresEveryBackendAndWayToAcceptAndWritesItsFiles) {
 
 TEST_F(ThreadScaling, ThePageLoadsNothingFromElsewhere) {
   Process run({program(), "--max_loops=1", "--connections=2", "--repetitions=1", "--warm_up=0",
-               "--window=10", output()});
+               window(10), output()});
   ASSERT_EQ(run.wait(), 0) << run.err();
   const std::string page = read_file(folder_ / "thread_scaling.html");
   EXPECT_THAT(page, StartsWith("<!doctype html>"));
@@ -102,11 +110,11 @@ TEST_F(ThreadScaling, HelpShowsTheDefaultsAndAnExample) {
 
 TEST_F(ThreadScaling, AWorkloadOfOnesOwnIsMeasuredAndChecked) {
   Process right({runfile("tests/integration/ping_scaling"), "right", "--max_loops=1",
-                 "--repetitions=1", "--warm_up=0", "--window=10", "--connections=2"});
+                 "--repetitions=1", "--warm_up=0", window(10), "--connections=2"});
   EXPECT_EQ(right.wait(), 0) << right.err();
   EXPECT_THAT(right.out(), ContainsRegex("1 +select +thread +[1-9]"));
   Process wrong({runfile("tests/integration/ping_scaling"), "wrong", "--max_loops=1",
-                 "--repetitions=1", "--warm_up=0", "--window=10", "--connections=2"});
+                 "--repetitions=1", "--warm_up=0", window(10), "--connections=2"});
   EXPECT_EQ(wrong.wait(), 1);
   EXPECT_THAT(wrong.err(), ContainsRegex("[1-9][0-9]* wrong bytes"));
 }
