@@ -128,7 +128,8 @@ int report(const Options& options, const LoadResult& result, const Measured& mea
 }
 
 absl::Status parse(int argc, char** argv, Options* options, LoadOptions* load) {
-  examples::CommandLine line("Drives an echo server and checks every byte that comes back.");
+  examples::CommandLine line("Drives an echo server and checks every byte that comes back.",
+                             "--target=127.0.0.1:8888 --connections=1000 --seconds=5");
   line.flag("target", "HOST:PORT of the server", &options->target);
   line.flag("connections", "how many, over all threads", &options->connections, 1, 1000000);
   line.flag("size", "bytes of a request", &options->size, 1, 16 * 1024 * 1024);

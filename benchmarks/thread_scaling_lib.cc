@@ -219,10 +219,9 @@ absl::Status write_files(const std::string& output, const ScalingStudy& study) {
 absl::StatusOr<Options> parse(int argc, char** argv, const ScalingWorkload& workload) {
   Options options;
   ScalingPlan& plan = options.plan;
-  examples::CommandLine line(absl::StrFormat(
-      "Measures how a server scales with its loops: %s.\nFor example: %s --max_loops=4 "
-      "--output=report",
-      workload.name, std::filesystem::path(argv[0]).filename().string()));
+  examples::CommandLine line(
+      absl::StrFormat("Measures how a server scales with its loops: %s.", workload.name),
+      "--max_loops=4 --output=report");
   line.flag("max_loops", "1, 2, ... so many loops; 0: one for each CPU", &options.max_loops, 0,
             1024);
   line.flag("backends", "of epoll,kqueue,select; all: those that are compiled in",

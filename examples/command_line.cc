@@ -11,13 +11,27 @@
 #include "absl/strings/str_format.h"
 
 namespace gyre::examples {
+namespace {
+
+std::string name_of(const char* program) {
+  const std::string_view path(program);
+  return std::string(path.substr(path.rfind('/') + 1));
+}
+
+}  // namespace
 
 void CommandLine::flag(std::string name, std::string help, std::string* target) {
-  flags_.push_back(
-      {std::move(name), std::move(help), *target, true, [target](const std::string& value) {
-         *target = value;
-         return absl::OkStatus();
-       }});
+  flag(std::move(name), std::move(help), target,
+       [](const std::string&) { return absl::OkStatus(); });
+}
+
+void CommandLine::flag(std::string name, std::string help, std::string* target,
+                       std::function<absl::Status(const std::string&)> check) {
+  auto set = [target, check = std::move(check)](const std::string& value) {
+    *target = value;
+    return check(value);
+  };
+  flags_.push_back({std::move(name), std::move(help), *target, true, std::move(set)});
 }
 
 void CommandLine::flag(std::string name, std::string help, bool* target) {
@@ -80,18 +94,20 @@ absl::Status CommandLine::parse(int argc, char** argv) {
 }
 
 void CommandLine::print_help(const char* program) const {
-  std::printf("%s\n\nusage: %s [flags]\n", summary_.c_str(), program);
+  const std::string name_of_program = name_of(program);
+  std::printf("%s\n\nusage: %s%s\n", summary_.c_str(), name_of_program.c_str(),
+              flags_.empty() ? ", which has no flags" : " [flags], by default:");
   for (const Flag& flag : flags_) {
     const std::string name =
         flag.takes_value ? "--" + flag.name + "=" + flag.default_value : "--" + flag.name;
     std::printf("  %-28s %s\n", name.c_str(), flag.help.c_str());
   }
+  std::printf("\nexample: %s%s%s\n", name_of_program.c_str(), example_.empty() ? "" : " ",
+              example_.c_str());
 }
 
 int usage_error(const char* program, const absl::Status& status) {
-  const std::string_view path(program);
-  const std::string name(path.substr(path.rfind('/') + 1));
-  std::fprintf(stderr, "%s: %s\n", name.c_str(), std::string(status.message()).c_str());
+  std::fprintf(stderr, "%s: %s\n", name_of(program).c_str(), std::string(status.message()).c_str());
   return 2;
 }
 

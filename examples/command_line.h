@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,11 +13,17 @@ namespace gyre::examples {
 // Flags of a program, parsed with getopt_long(3): --name=value, or --name alone for a bool.
 class CommandLine {
  public:
-  explicit CommandLine(std::string summary) : summary_(std::move(summary)) {}
+  // `example`: arguments that a first-time user may try; --help shows them behind the program's
+  // name.
+  CommandLine(std::string summary, std::string example)
+      : summary_(std::move(summary)), example_(std::move(example)) {}
 
   // `target` holds the default, which --help shows.
   void flag(std::string name, std::string help, std::string* target);
   void flag(std::string name, std::string help, bool* target);
+  // `check` says what is wrong with a value that is given, and may keep what it made of it.
+  void flag(std::string name, std::string help, std::string* target,
+            std::function<absl::Status(const std::string&)> check);
   // A number from `least` to `most`.
   void flag(std::string name, std::string help, int* target, int least, int most);
 
@@ -36,6 +43,7 @@ class CommandLine {
   void print_help(const char* program) const;
 
   const std::string summary_;
+  const std::string example_;
   std::vector<Flag> flags_;
 };
 

@@ -1,4 +1,7 @@
 // Sends back whatever it is sent.
+//
+//   bazel run -c opt //examples:echo_server -- --port=8888 --threads=2
+//   nc 127.0.0.1 8888
 
 #include "gyre/examples/server_program.h"
 #include "gyre/net/io_stream.h"

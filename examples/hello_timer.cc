@@ -1,19 +1,23 @@
 // One loop, timers and nothing else: a periodic one, one that comes once, one that is taken back.
+//
+//   bazel run //examples:hello_timer
 
 #include <chrono>
 #include <cstdio>
 
+#include "gyre/examples/command_line.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/periodic_callback.h"
 
 using std::chrono::milliseconds;
 
-int main() {
-  auto loop = gyre::IOLoop::create();
-  if (!loop.ok()) {
-    std::fprintf(stderr, "hello_timer: %s\n", loop.status().ToString().c_str());
-    return 1;
+int main(int argc, char** argv) {
+  gyre::examples::CommandLine line("Ticks for a third of a second.", "");
+  if (absl::Status status = line.parse(argc, argv); !status.ok()) {
+    return gyre::examples::usage_error(argv[0], status);
   }
+  auto loop = gyre::IOLoop::create();
+  if (!loop.ok()) return gyre::examples::usage_error(argv[0], loop.status());
 
   int ticks = 0;
   gyre::PeriodicCallback clock(

@@ -1,5 +1,8 @@
 // Greets over HTTP/1: a server to aim a load generator at, for example wrk(1). It keeps
 // connections, and answers all requests that came together with one send.
+//
+//   bazel run -c opt //examples:http_hello -- --port=8080
+//   curl http://127.0.0.1:8080/
 
 #include <ctime>
 #include <string>

@@ -1,5 +1,8 @@
 // Closes a connection on which nothing was received for two seconds. A timer that is armed anew
 // with each byte would cost more than the byte; an IdleTimeout costs one store.
+//
+//   bazel run //examples:idle_timeout -- --port=8888
+//   nc 127.0.0.1 8888        and wait
 
 #include <chrono>
 #include <memory>

@@ -1,5 +1,7 @@
-// A chat: each line goes to everybody, on whichever loop they are. Try it with two times
-// `nc 127.0.0.1 PORT`.
+// A chat: each line goes to everybody, on whichever loop they are.
+//
+//   bazel run //examples:line_chat -- --port=8888 --threads=2
+//   nc 127.0.0.1 8888        in two terminals
 //
 // A stream is used on its own loop only, so each loop keeps its own guests, and a line is posted to
 // every loop once: the one hop between threads. All guests of all loops share one copy of the text.

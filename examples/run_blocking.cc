@@ -1,10 +1,13 @@
 // Work that blocks goes to the executor's threads; the loop goes on meanwhile, and gets the result.
+//
+//   bazel run //examples:run_blocking
 
 #include <chrono>
 #include <cstdio>
 #include <thread>
 
 #include "absl/status/statusor.h"
+#include "gyre/examples/command_line.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/periodic_callback.h"
 #include "gyre/loop/task.h"
@@ -29,12 +32,13 @@ gyre::Task<int> sum_of_squares(gyre::IOLoop& loop) {
 
 }  // namespace
 
-int main() {
-  auto loop = gyre::IOLoop::create();
-  if (!loop.ok()) {
-    std::fprintf(stderr, "run_blocking: %s\n", loop.status().ToString().c_str());
-    return 1;
+int main(int argc, char** argv) {
+  gyre::examples::CommandLine line("Does blocking work beside a loop.", "");
+  if (absl::Status status = line.parse(argc, argv); !status.ok()) {
+    return gyre::examples::usage_error(argv[0], status);
   }
+  auto loop = gyre::IOLoop::create();
+  if (!loop.ok()) return gyre::examples::usage_error(argv[0], loop.status());
 
   int beats = 0;
   gyre::PeriodicCallback heart(

@@ -29,7 +29,8 @@ absl::StatusOr<Options> parse_options(int argc, char** argv, const ServerProgram
   int max_connections = 0;
   std::string backend = "default", accept = "thread", placement = "round_robin";
   std::string proxies;
-  CommandLine line(program.summary);
+  CommandLine line(program.summary, program.example);
+  if (program.add_flags != nullptr) program.add_flags(line);
   line.flag("host", "the address to listen on: a name or a number", &options.host);
   line.flag("port", "0: the kernel picks one", &options.port, 0, 65535);
   line.flag("threads", "loops, each in a thread; 0: one for each CPU", &options.pool.threads, 0,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "gyre/examples/command_line.h"
 #include "gyre/net/tcp_server.h"
 #include "gyre/threading/loop_pool.h"
 
@@ -27,7 +28,10 @@ class Service {
 };
 
 struct ServerProgram {
-  std::string summary;  // for --help
+  std::string summary;                              // for --help
+  std::string example = "--port=8888 --threads=2";  // for --help, see CommandLine
+  // Adds what the program has beside the flags of all servers. Borrows it until run_server ends.
+  std::function<void(CommandLine&)> add_flags = nullptr;
   IOStreamOptions stream = {};
   int spin_us = 0;  // unless --spin-us says otherwise, see LoopPoolOptions::spin
   std::function<std::unique_ptr<Service>(LoopPool&)> make_service;

@@ -1,7 +1,7 @@
 // Sends every datagram back to who sent it, until SIGTERM or SIGINT. The answers of a burst go out
 // together.
 //
-//   udp_echo --host=127.0.0.1 --port=9000
+//   bazel run //examples:udp_echo -- --port=9000
 //   echo hello | nc -u -w1 127.0.0.1 9000
 
 #include <signal.h>
@@ -19,7 +19,7 @@
 int main(int argc, char** argv) {
   std::string host = "127.0.0.1";
   int port = 0;
-  gyre::examples::CommandLine line("Sends every datagram back to who sent it.");
+  gyre::examples::CommandLine line("Sends every datagram back to who sent it.", "--port=9000");
   line.flag("host", "a numeric address of this machine", &host);
   line.flag("port", "0: the kernel picks one", &port, 0, 65535);
   if (absl::Status status = line.parse(argc, argv); !status.ok()) {

@@ -37,8 +37,8 @@ int listen_on(sockaddr_in& address) {
 int run_echo_program(int argc, char** argv, void (*serve)(int listen_fd)) {
   std::string host = "127.0.0.1";
   int port = 0, threads = 1;
-  examples::CommandLine line(
-      "Sends back what it receives; to be compared with gyre's echo_server.");
+  examples::CommandLine line("Sends back what it receives; to be compared with gyre's echo_server.",
+                             "--port=7000 --threads=2");
   line.flag("host", "the IPv4 address to listen on", &host);
   line.flag("port", "0: the kernel chooses", &port, 0, 65535);
   line.flag("threads", "loops", &threads, 1, 1024);

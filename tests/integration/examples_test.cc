@@ -1,6 +1,9 @@
 // Every example is run, and says what its first lines claim.
 
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <string>
@@ -8,6 +11,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "gyre/loop/unique_fd.h"
+#include "gyre/net/socket_address.h"
 #include "gyre/tests/integration/connection.h"
 #include "gyre/tests/integration/process.h"
 #include "gyre/tests/support/promtool.h"
@@ -129,6 +134,86 @@ TEST(Examples, ServersPrintEveryLoopAndConnectionOnSIGUSR1) {
   EXPECT_THAT(server.err(), ::testing::HasSubstr("1 bytes received and 1 sent"));
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();
+}
+
+TEST(Examples, PingpongCountsItsRoundTripsAndTheirTimes) {
+  Process server({example("echo_server"), "--threads=1"});
+  const std::string target = "127.0.0.1:" + std::to_string(listening_port(server));
+  Process client({example("pingpong"), "--target=" + target, "--rounds=50", "--size=1000"});
+  EXPECT_EQ(client.wait(), 0) << client.err();
+  EXPECT_THAT(client.out(),
+              ::testing::MatchesRegex("50 round trips of 1000 bytes; microseconds: least [0-9.]+, "
+                                      "median [0-9.]+, p99 [0-9.]+, most [0-9.]+\n"));
+}
+
+TEST(Examples, PingpongSaysWhomItDidNotReach) {
+  std::string target;
+  {
+    Process server({example("echo_server"), "--threads=1"});
+    target = "127.0.0.1:" + std::to_string(listening_port(server));
+  }
+  Process client({example("pingpong"), "--target=" + target});
+  EXPECT_EQ(client.wait(), 1);
+  EXPECT_EQ(client.out(), "");
+  EXPECT_THAT(client.err(), ::testing::MatchesRegex("pingpong: .*" + target + ".*refused.*\n"));
+}
+
+TEST(Examples, GracefulShutdownAnswersWhoIsBusyAndEndsWhoIsIdle) {
+  Process server({example("graceful_shutdown"), "--work-ms=300"});
+  const uint16_t port = listening_port(server);
+  Connection idle(port), busy(port);
+  idle.send("first\n");
+  EXPECT_EQ(idle.line(), "done: first\n");
+  // While the server works on the second line the third one comes; it is the next to be taken.
+  busy.send("second\n");
+  busy.send("third\n");
+  EXPECT_EQ(busy.line(), "done: second\n");
+  server.signal(SIGTERM);
+  EXPECT_EQ(idle.until_end(), "");
+  EXPECT_EQ(busy.until_end(), "done: third\n");
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.out(), ::testing::HasSubstr("draining; a second signal closes at once\n"));
+  EXPECT_THAT(server.out(), ::testing::ContainsRegex("2 connections served, 0 cut off after "));
+}
+
+TEST(Examples, GracefulShutdownWaitsForNobodyAfterASecondSignal) {
+  Process server({example("graceful_shutdown"), "--work-ms=60000"});
+  Connection busy(listening_port(server));
+  busy.send("work\n");
+  server.signal(SIGTERM);
+  ASSERT_TRUE(server.wait_for_output("draining"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(busy.until_end(), "");
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_THAT(server.out(), ::testing::HasSubstr("closing\n"));
+}
+
+// All that a Unix socket sends until it ends.
+std::string said_on(const std::string& host) {
+  const SocketAddress address = SocketAddress::parse(host, 0).value();
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::connect(fd.get(), address.data(), address.size()), 0) << host;
+  char text[256];
+  const ssize_t n = ::recv(fd.get(), text, sizeof(text), MSG_WAITALL);
+  return std::string(text, n > 0 ? static_cast<size_t>(n) : 0);
+}
+
+TEST(Examples, UnixSocketTellsWhoIsThereUnderBothOfItsNames) {
+  char directory[] = "/tmp/gyre-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  const std::string path = std::string(directory) + "/whoami";
+  const std::string name = "gyre-whoami-" + std::to_string(::getpid());
+  Process server({example("unix_socket"), "--path=" + path, "--name=" + name});
+  ASSERT_TRUE(server.wait_for_output("listening on unix:@" + name + "\n")) << server.err();
+  EXPECT_THAT(server.out(), ::testing::HasSubstr("listening on unix:" + path + "\n"));
+  const std::string expected = "you are process " + std::to_string(::getpid()) + " of user " +
+                               std::to_string(::getuid()) + ", group " +
+                               std::to_string(::getgid()) + "\n";
+  EXPECT_EQ(said_on("unix:" + path), expected);
+  EXPECT_EQ(said_on("unix:@" + name), expected);
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(), 0) << server.err();
+  EXPECT_EQ(::rmdir(directory), 0) << "its file is left";
 }
 
 }  // namespace
