@@ -111,6 +111,22 @@ class ComparingReporter final : public benchmark::BenchmarkReporter {
   benchmark::BenchmarkReporter& display_ = *benchmark::CreateDefaultDisplayReporter();
 };
 
+std::string g_program;
+
+void print_help() {
+  std::printf(
+      "Measures gyre side by side with others, and prints medians, spread and ratios.\n\n"
+      "usage: %s [flags], by default:\n"
+      "  --benchmark_repetitions=5                   of each contender\n"
+      "  --benchmark_enable_random_interleaving=true  in turn, so that noise disturbs all alike\n"
+      "  --benchmark_filter=all                      a regular expression: only GROUP/CONTENDER\n"
+      "  --benchmark_list_tests=false                true: only their names\n"
+      "  --benchmark_format=console                  console, json or csv\n"
+      "and the others of Google Benchmark.\n\n"
+      "example: %s --benchmark_repetitions=3 --benchmark_filter=gyre\n",
+      g_program.c_str(), g_program.c_str());
+}
+
 }  // namespace
 
 void add_contender(const std::string& group, const std::string& contender,
@@ -139,7 +155,8 @@ int run_comparisons(int argc, char** argv) {
   arguments.insert(arguments.end(), argv + 1, argv + argc);
   int count = static_cast<int>(arguments.size());
   arguments.push_back(nullptr);
-  benchmark::Initialize(&count, arguments.data());
+  g_program = std::string(argv[0]).substr(std::string(argv[0]).rfind('/') + 1);
+  benchmark::Initialize(&count, arguments.data(), print_help);
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
   ComparingReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);

@@ -60,8 +60,18 @@ int main(int argc, char** argv) {
       loop.spawn_callback(echo_in_coroutine, std::move(stream));
     };
   }
+  if (form == "--help") {
+    // Ends in there.
+    return gyre::examples::run_server(
+        argc, argv,
+        {.summary = "An echo server; the first argument is its form: callback, idle or coroutine.",
+         .example = "callback --port=8888 --threads=2",
+         .make_service = nullptr});
+  }
   if (!handler) {
-    std::fprintf(stderr, "usage: %s callback|idle|coroutine [flags]\n", argv[0]);
+    std::fprintf(stderr,
+                 "echo_forms: unknown form \"%s\": callback, idle and coroutine are known\n",
+                 form.c_str());
     return 2;
   }
   return gyre::examples::run_server(argc - 1, argv + 1, "An echo server, in the form " + form + ".",

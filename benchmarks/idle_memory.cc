@@ -2,7 +2,6 @@
 // The clients are in a process of their own, so that their fds take no place in the server's
 // tables.
 
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "gyre/examples/command_line.h"
 #include "gyre/loop/unique_fd.h"
 #include "gyre/net/socket_address.h"
 #include "gyre/net/tcp_server.h"
@@ -92,14 +92,18 @@ class Clients {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const size_t connections = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 10000;
-  rlimit files{};
-  ::getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &files);
-  if (files.rlim_max < connections + 100) {
+  int wanted = 10000;
+  gyre::examples::CommandLine line("Measures what an idle connection costs a server in memory.",
+                                   "--connections=2000");
+  line.flag("connections", "of which each takes a file of the client, and one of the server",
+            &wanted, 1, 1000000);
+  if (absl::Status status = line.parse(argc, argv); !status.ok()) {
+    return gyre::examples::usage_error(argv[0], status);
+  }
+  const size_t connections = static_cast<size_t>(wanted);
+  if (const size_t limit = gyre::examples::raise_open_file_limit(); limit < connections + 100) {
     std::fprintf(stderr, "%zu connections need %zu fds, and the limit is %zu: ulimit -n\n",
-                 connections, connections + 100, static_cast<size_t>(files.rlim_max));
+                 connections, connections + 100, limit);
     return 1;
   }
   Clients clients;

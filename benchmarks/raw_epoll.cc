@@ -84,9 +84,15 @@ void serve(int fd, char* buffer, std::string_view answers) {
     ::close(fd);
 }
 
-int usage() {
-  std::fprintf(stderr, "usage: raw_epoll [--port=0] [--mode=echo|http] [--edge]\n");
-  return 2;
+int help() {
+  std::printf(
+      "One thread on epoll(7), and no line of gyre: the baseline.\n\n"
+      "usage: raw_epoll [flags], by default:\n"
+      "  --port=0      0: the kernel picks one\n"
+      "  --mode=echo   echo or http\n"
+      "  --edge        edge-triggered\n\n"
+      "example: raw_epoll --port=8888 --mode=http\n");
+  return 0;
 }
 
 }  // namespace
@@ -103,8 +109,11 @@ int main(int argc, char** argv) {
       http = argument == "--mode=http";
     } else if (argument == "--edge") {
       interest = EPOLLIN | EPOLLET;  // what is longer than the buffer does not occur here either
+    } else if (argument == "--help") {
+      return help();
     } else {
-      return usage();
+      std::fprintf(stderr, "raw_epoll: unknown flag %s; --help lists them\n", argv[i]);
+      return 2;
     }
   }
   std::string answers;

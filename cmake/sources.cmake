@@ -94,9 +94,10 @@ set(GYRE_HEADERS
     loop/callback_queue.h
     loop/cancellation.h
     loop/clock.h
-    loop/counter.h
     loop/combinators.h
+    loop/counter.h
     loop/cpu_hints.h
+    loop/cxx20.h
     loop/duration_histogram.h
     loop/errno_status.h
     loop/executor.h

@@ -3,6 +3,8 @@
 
 // What a coroutine may wait for beside tasks and futures. Included by task.h.
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <coroutine>
 #include <cstdint>

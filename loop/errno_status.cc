@@ -54,11 +54,24 @@ absl::StatusCode code_of(int error) {
   }
 }
 
+// errno's text says what is wrong, and this what to do.
+const char* cure_of(int error) {
+  switch (error) {
+    case EMFILE:
+      return "; the process has reached its limit: raise it (ulimit -n), or open fewer";
+    case ENFILE:
+      return "; the machine has reached its limit (sysctl fs.file-max)";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 absl::Status errno_status(int error, const std::string& what) {
   // generic_category().message() is thread-safe where strerror() need not be.
-  return absl::Status(code_of(error), what + ": " + std::generic_category().message(error));
+  return absl::Status(code_of(error),
+                      what + ": " + std::generic_category().message(error) + cure_of(error));
 }
 
 }  // namespace gyre::internal

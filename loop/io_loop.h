@@ -1,9 +1,7 @@
 #ifndef GYRE_LOOP_IO_LOOP_H_
 #define GYRE_LOOP_IO_LOOP_H_
 
-#if __cplusplus < 202002L
-#error "gyre needs C++20: add `build --cxxopt=-std=c++20 --host_cxxopt=-std=c++20` to your .bazelrc"
-#endif
+#include "gyre/loop/cxx20.h"  // before all else
 
 #include <atomic>
 #include <chrono>

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_LOG_H_
 #define GYRE_LOOP_LOG_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <atomic>
 #include <cstdint>
 #include <string>

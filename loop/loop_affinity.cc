@@ -56,7 +56,7 @@ void LoopAffinity::wrong_thread(const char* what, int64_t owner) const {
   GYRE_CHECK(
       false,
       "%s called from thread %d (%s), but loop \"%s\" runs in thread %d: only add_callback and "
-      "stop may be called from another thread",
+      "stop may be called from another thread. Post it: loop.add_callback([...] { ... })",
       what, thread_id(), thread_name(), loop_name_, owner);
   std::abort();
 }

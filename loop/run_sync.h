@@ -3,6 +3,8 @@
 
 // The parts of IOLoop::run_sync. Included by io_loop.h.
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <exception>
 #include <memory>
 #include <optional>

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_SPIN_POLICY_H_
 #define GYRE_LOOP_SPIN_POLICY_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_SYNC_H_
 #define GYRE_LOOP_SYNC_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>

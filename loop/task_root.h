@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_TASK_ROOT_H_
 #define GYRE_LOOP_TASK_ROOT_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <concepts>
 #include <condition_variable>
 #include <coroutine>

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_UNIQUE_FD_H_
 #define GYRE_LOOP_UNIQUE_FD_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <unistd.h>
 
 #include <utility>

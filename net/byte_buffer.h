@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_BYTE_BUFFER_H_
 #define GYRE_NET_BYTE_BUFFER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_CRC32C_H_
 #define GYRE_NET_CRC32C_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <array>
 #include <cstdint>
 #include <string_view>

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_IO_STREAM_OPTIONS_H_
 #define GYRE_NET_IO_STREAM_OPTIONS_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <cstddef>
 

@@ -24,29 +24,8 @@ bool enable(int fd, int level, int option) {
   return ::setsockopt(fd, level, option, &on, sizeof(on)) == 0;
 }
 
-// errno's text says what is wrong, and this what to do.
-const char* cure_of(int error) {
-  switch (error) {
-    case EADDRINUSE:
-      return "; another socket has the port (ss -ltnp shows whose): stop that program, or choose "
-             "another port (0: one that is free)";
-    case EACCES:
-      return "; ports below net.ipv4.ip_unprivileged_port_start (1024) need CAP_NET_BIND_SERVICE: "
-             "choose a higher one, or grant it";
-    case EADDRNOTAVAIL:
-      return "; no interface of this machine has that address (ip addr lists them): 0.0.0.0 and :: "
-             "are all of them";
-    case EAFNOSUPPORT:
-      return "; this machine does not have that family of addresses";
-    default:
-      return "";
-  }
-}
-
 absl::Status failed(int error, const SocketAddress& address) {
-  const absl::Status status = internal::errno_status(error, "listening on " + address.to_string());
-  if (address.is_unix()) return status;
-  return absl::Status(status.code(), std::string(status.message()) + cure_of(error));
+  return internal::bind_error(error, "listening on ", address);
 }
 
 absl::Status set_reuse_port(int fd, const SocketAddress& address) {

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_READ_REQUEST_H_
 #define GYRE_NET_READ_REQUEST_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <cstddef>
 #include <optional>
 #include <string>

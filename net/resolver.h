@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_RESOLVER_H_
 #define GYRE_NET_RESOLVER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -24,7 +24,9 @@ constexpr size_t kMaxUnixName = sizeof(sockaddr_un::sun_path) - 1;
 
 absl::Status resolve_error(int error, const std::string& name) {
   if (error == EAI_SYSTEM) return internal::errno_status(errno, "host \"" + name + "\"");
-  const std::string text = absl::StrFormat("host \"%s\": %s", name, ::gai_strerror(error));
+  const std::string text = absl::StrFormat(
+      "host \"%s\": %s; check how it is spelled, or give its address in numbers", name,
+      ::gai_strerror(error));
   return error == EAI_AGAIN ? absl::UnavailableError(text) : absl::NotFoundError(text);
 }
 

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_SOCKET_ADDRESS_H_
 #define GYRE_NET_SOCKET_ADDRESS_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
 
 #if defined(__linux__)
 #include <signal.h>
@@ -24,6 +25,38 @@ IoResult retry_interrupted(Call&& call) {
     if (n >= 0) [[likely]]
       return {static_cast<int64_t>(n), 0};
     if (errno != EINTR) return {0, errno};
+  }
+}
+
+// errno's text says what is wrong, and these what to do.
+const char* cure_of_address(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "; another socket has the port (ss -ltnp shows whose, ss -lunp for UDP): stop that "
+             "program, or choose another port (0: one that is free)";
+    case EACCES:
+      return "; ports below net.ipv4.ip_unprivileged_port_start (1024) need CAP_NET_BIND_SERVICE: "
+             "choose a higher one, or grant it";
+    case EADDRNOTAVAIL:
+      return "; no interface of this machine has that address (ip addr lists them): 0.0.0.0 and :: "
+             "are all of them";
+    case EAFNOSUPPORT:
+      return "; this machine does not have that family of addresses";
+    default:
+      return "";
+  }
+}
+
+const char* cure_of_path(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "; another process listens there: stop it, or choose another name";
+    case EACCES:
+      return "; this user may not write to the folder of the socket: choose another one";
+    case ENOENT:
+      return "; the folder of the socket has to exist: make it, or choose another one";
+    default:
+      return "";
   }
 }
 
@@ -135,6 +168,12 @@ IoResult accept_into(int listener, sockaddr* address, socklen_t* length) {
 }
 
 }  // namespace
+
+absl::Status bind_error(int error, const std::string& what, const SocketAddress& address) {
+  const absl::Status status = errno_status(error, what + address.to_string());
+  const char* cure = address.is_unix() ? cure_of_path(error) : cure_of_address(error);
+  return absl::Status(status.code(), std::string(status.message()) + cure);
+}
 
 IoResult accept(int listener) { return accept_into(listener, nullptr, nullptr); }
 

@@ -1,14 +1,18 @@
 #ifndef GYRE_NET_SOCKET_OPS_H_
 #define GYRE_NET_SOCKET_OPS_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/unique_fd.h"
 #include "gyre/net/io_result.h"
@@ -57,6 +61,9 @@ IoResult peek(int fd);
 IoResult peek(int fd, char* buffer, size_t size);
 
 // A connection of a listening socket: its fd in `count`.
+// What bind(2) and listen(2) failed with, as "<what><address>: <errno's text>; <what to do>".
+absl::Status bind_error(int error, const std::string& what, const SocketAddress& address);
+
 IoResult accept(int listener);
 IoResult accept(int listener, SocketAddress& peer);
 

@@ -3,6 +3,8 @@
 
 // What the read_* and write of an IOStream give. Included by io_stream.h.
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <coroutine>
 #include <memory>
 #include <string>

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_TCP_SERVER_H_
 #define GYRE_NET_TCP_SERVER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <cstdint>
 #include <memory>

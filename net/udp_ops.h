@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_UDP_OPS_H_
 #define GYRE_NET_UDP_OPS_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <cstddef>
 #include <cstdint>
 #include <span>

@@ -61,8 +61,9 @@ absl::StatusOr<std::shared_ptr<UDPSocket>> UDPSocket::bind(IOLoop& loop, const S
   const std::string what = "binding UDP to " + local.to_string();
   absl::StatusOr<UniqueFd> fd = open(local, options, what);
   if (!fd.ok()) return fd.status();
-  if (::bind(fd->get(), local.data(), local.size()) != 0)
-    return internal::errno_status(errno, what);
+  if (::bind(fd->get(), local.data(), local.size()) != 0) {
+    return internal::bind_error(errno, "binding UDP to ", local);
+  }
   return attach(
       std::shared_ptr<UDPSocket>(new UDPSocket(loop, *std::move(fd), SocketAddress(), options)));
 }

@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_UDP_SOCKET_H_
 #define GYRE_NET_UDP_SOCKET_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>

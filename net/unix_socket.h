@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_UNIX_SOCKET_H_
 #define GYRE_NET_UNIX_SOCKET_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <sys/types.h>
 
 #include <cstddef>

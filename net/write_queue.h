@@ -1,6 +1,8 @@
 #ifndef GYRE_NET_WRITE_QUEUE_H_
 #define GYRE_NET_WRITE_QUEUE_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <sys/uio.h>
 
 #include <cstddef>

@@ -1,6 +1,8 @@
 #ifndef GYRE_THREADING_CPU_AFFINITY_H_
 #define GYRE_THREADING_CPU_AFFINITY_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <string>
 #include <string_view>
 #include <vector>

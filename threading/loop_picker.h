@@ -1,6 +1,8 @@
 #ifndef GYRE_THREADING_LOOP_PICKER_H_
 #define GYRE_THREADING_LOOP_PICKER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>

@@ -15,8 +15,10 @@ absl::StatusOr<std::thread> start_thread(Callback body) {
   try {
     return std::thread(std::move(body));
   } catch (const std::system_error& error) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("a thread cannot be started: %s", error.what()));
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "a thread cannot be started: %s; ask for fewer, or raise the limit (ulimit -u, and a "
+        "container's own)",
+        error.what()));
   }
 #else
   return std::thread(std::move(body));

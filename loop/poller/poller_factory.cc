@@ -48,6 +48,14 @@ Entry* find(Backend backend) {
   return nullptr;
 }
 
+std::string names_of(const std::vector<Backend>& backends) {
+  std::string names;
+  for (const Backend backend : backends) {
+    names.append(names.empty() ? "" : ", ").append(to_string(backend));
+  }
+  return names;
+}
+
 }  // namespace
 
 std::string_view to_string(Backend backend) {
@@ -93,7 +101,8 @@ absl::StatusOr<std::unique_ptr<Poller>> create_poller(Backend backend) {
   if (entry == nullptr) return absl::InvalidArgumentError("unknown backend");
   if (entry->create == nullptr) {
     return absl::UnimplementedError(
-        absl::StrFormat("the %s backend is not compiled in on this platform", entry->name));
+        absl::StrFormat("the %s backend is not compiled in on this platform; these are: %s",
+                        entry->name, names_of(available_backends())));
   }
   return entry->create();
 }

@@ -13,7 +13,7 @@ TEST(Memory, OfAnIdleConnectionIsAtMost600Bytes) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "sanitizers keep books of their own";
 #endif
-  Process program({runfile("benchmarks/idle_memory"), "2000"});
+  Process program({runfile("benchmarks/idle_memory"), "--connections=2000"});
   ASSERT_EQ(program.wait(), 0) << program.err();
   const std::string out = program.out();
   const size_t colon = out.find("connections: ");

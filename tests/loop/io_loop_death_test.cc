@@ -66,7 +66,7 @@ TEST_F(IOLoopDeathTest, ALoopDestroyedWhileAnotherThreadRunsIt) {
 TEST_F(IOLoopDeathTest, ALoopUsedFromAForeignThread) {
   EXPECT_DEATH(
       use_from_a_foreign_thread([](IOLoop& loop) { loop.call_later(milliseconds(0), [] {}); }),
-      "thread .*loop \"doomed\" runs in thread");
+      "thread .*loop \"doomed\" runs in thread .*Post it: loop.add_callback");
   EXPECT_DEATH(use_from_a_foreign_thread([](IOLoop& loop) { loop.remove_timeout({}); }),
                "loop \"doomed\"");
   EXPECT_DEATH(use_from_a_foreign_thread([](IOLoop& loop) {
