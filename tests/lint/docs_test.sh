@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The pages hold: every link leads somewhere, every block of C++ compiles, every public header is on
-# the reference page.
+# The pages hold: every link leads somewhere, every block of C++ compiles or is what the program has
+# that it names, every public header is on the reference page.
 source tests/lint/lint.sh
 
-pages=(README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs/*.md examples/*/README.md)
+pages=(README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs/*.md docs/guide/*.md examples/*/README.md)
 
 # ---- Links: to files of the tree, and to headings of pages
 
@@ -46,7 +46,30 @@ c++ -std=c++20 -fsyntax-only -Wall -Wno-return-type -I"$scratch/generated" -I"$s
   2>"$scratch/errors" || complain "$(cat "$scratch/errors")"
 [[ $(grep -c '^namespace block' "$scratch/body") -ge 5 ]] || complain "the C++ blocks were not found"
 
-# ---- The reference
+# ---- Excerpts: ```cpp FILE is whole lines of that file, to the letter
+
+excerpts=0
+for page in "${pages[@]}"; do
+  file=
+  while IFS= read -r line; do
+    if [[ -z $file && $line =~ ^'```cpp '(.+)$ ]]; then
+      file=${BASH_REMATCH[1]} excerpt=$'\n' excerpts=$((excerpts + 1))
+    elif [[ -n $file && $line == '```' ]]; then
+      [[ -f $file && $'\n'$(<"$file")$'\n' == *"$excerpt"* ]] ||
+        complain "$page: $file does not have these lines:$excerpt"
+      file=
+    elif [[ -n $file ]]; then
+      excerpt+=$line$'\n'
+    fi
+  done <"$page"
+done
+[[ $excerpts -ge 20 ]] || complain "the excerpts were not found"
+# The guide shows nothing else: it is made of programs that are built and run.
+complain "$(grep -nE '^```cpp$' docs/guide/*.md | sed 's/$/   <- whose code is it? ```cpp FILE/' || true)"
+
+# ---- The reference, which is made from the headers
+
+complain "$(tools/reference --check || true)"
 
 for header in $(files '*.h' loop net testing threading); do
   [[ ! -f docs/reference.md ]] || grep -qF "$header" docs/reference.md ||
