@@ -1,5 +1,8 @@
 // An echo server, and beside it, on a port of its own that only the operator reaches, a page for
-// Prometheus: curl http://127.0.0.1:METRICS_PORT/metrics. Prints both ports.
+// Prometheus. Prints both ports.
+//
+//   bazel run -c opt //examples:metrics_server -- --port=8888 --metrics-port=8889
+//   curl http://127.0.0.1:8889/metrics
 
 #include <signal.h>
 
@@ -9,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "gyre/examples/command_line.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/signal_handler.h"
 #include "gyre/net/server_metrics.h"
@@ -49,7 +53,15 @@ std::string answer(const std::string& request, const gyre::LoopPool& pool,
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  int port = 0, metrics_port = 0;
+  gyre::examples::CommandLine line("An echo server with a page of metrics for Prometheus.",
+                                   "--port=8888 --metrics-port=8889");
+  line.flag("port", "of the echo server; 0: the kernel picks one", &port, 0, 65535);
+  line.flag("metrics-port", "of the page, at /metrics; 0: the kernel picks one", &metrics_port, 0,
+            65535);
+  if (absl::Status status = line.parse(argc, argv); !status.ok())
+    return gyre::examples::usage_error(argv[0], status);
   auto main_loop = gyre::IOLoop::create({.name = "main"});
   auto pool = gyre::LoopPool::create();
   if (!main_loop.ok() || !pool.ok()) return 1;
@@ -65,12 +77,9 @@ int main() {
         stream->close_when_flushed();
       },
       named("metrics"));
-  absl::Status status = server.listen(0, "127.0.0.1");
-  status.Update(metrics.listen(0, "127.0.0.1"));
-  if (!status.ok()) {
-    std::fprintf(stderr, "%s\n", status.ToString().c_str());
-    return 2;
-  }
+  absl::Status status = server.listen(port, "127.0.0.1");
+  status.Update(metrics.listen(metrics_port, "127.0.0.1"));
+  if (!status.ok()) return gyre::examples::usage_error(argv[0], status);
   const auto on_signal = [&](int) { (*main_loop)->stop(); };
   const auto handler = gyre::SignalHandler::create(**main_loop, SIGTERM, on_signal);
   if (!handler.ok()) return 1;

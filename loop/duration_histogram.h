@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_DURATION_HISTOGRAM_H_
 #define GYRE_LOOP_DURATION_HISTOGRAM_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_LOOP_METRICS_H_
 #define GYRE_LOOP_LOOP_METRICS_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <cstdint>
 

@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_POST_SAMPLER_H_
 #define GYRE_LOOP_POST_SAMPLER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <cstdint>
 
 namespace gyre::internal {

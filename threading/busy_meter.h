@@ -1,6 +1,8 @@
 #ifndef GYRE_THREADING_BUSY_METER_H_
 #define GYRE_THREADING_BUSY_METER_H_
 
+#include "gyre/loop/cxx20.h"  // before all else
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

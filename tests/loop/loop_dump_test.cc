@@ -114,7 +114,7 @@ TEST_P(LoopDump, CountsCoroutinesAndNamesThoseThatWaitForAnFd) {
   });
   loop_->spawn_callback([&]() -> Task<void> { co_await sleep_for(seconds(3600)); });
   std::string text;
-  loop_->call_later(milliseconds(1), [&] {
+  loop_->add_callback([&] {
     text = loop_->dump();
     EXPECT_EQ(::write(writer_.get(), "x", 1), 1);
   });
