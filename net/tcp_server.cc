@@ -16,7 +16,6 @@ using internal::AcceptedConnection;
 using internal::Admission;
 using internal::LoopConnections;
 using internal::Verdict;
-using std::chrono::steady_clock;
 
 // How often who waits for a loop looks whether it still runs: one that was stopped never answers.
 constexpr std::chrono::milliseconds kLook(10);
@@ -48,10 +47,10 @@ uint64_t random_seed() {
 }
 
 // Where one thread accepts for all loops: these are counted when they are dealt out.
-Acceptor::Gate gate_of_server(std::shared_ptr<Admission> admission) {
+Acceptor::Gate gate_of_server(std::shared_ptr<Admission> admission, const IOLoop& loop) {
   if (admission == nullptr) return nullptr;
-  return [admission = std::move(admission)](AcceptedConnection& connection, bool last_call) {
-    return admission->enter(internal::source_of(connection.peer), steady_clock::now(), last_call,
+  return [admission = std::move(admission), &loop](AcceptedConnection& connection, bool last_call) {
+    return admission->enter(internal::source_of(connection.peer), loop.time(), last_call,
                             connection.place);
   };
 }
@@ -65,7 +64,7 @@ Acceptor::Gate gate_of_loop(std::shared_ptr<Admission> admission,
       const uint64_t most = admission->limits().per_loop;
       if (most > 0 && loop->open() >= most) return admission->loop_is_full(last_call);
       const Verdict verdict = admission->enter(internal::source_of(connection.peer),
-                                               steady_clock::now(), last_call, connection.place);
+                                               loop->loop().time(), last_call, connection.place);
       if (verdict.kind != Verdict::kAdmit) return verdict;
     }
     loop->count_assigned();
@@ -218,6 +217,7 @@ absl::StatusOr<IOLoop*> TCPServer::accept_loop() {
     LoopThreadOptions options;
     options.name = accept_thread_name();
     options.backend = pool_.loop(0).backend();
+    options.make_loop = pool_.loop_factory();
     absl::StatusOr<std::unique_ptr<LoopThread>> thread = LoopThread::create(std::move(options));
     if (!thread.ok()) return thread.status();
     accept_thread_ = *std::move(thread);
@@ -236,7 +236,7 @@ absl::Status TCPServer::accept_in_thread(ListenSocket socket, std::vector<Listen
   absl::StatusOr<IOLoop*> loop = accept_loop();
   if (!loop.ok()) return loop.status();
   Acceptor::Options options = acceptor_options(loops_.size());
-  options.gate = gate_of_server(admission_);
+  options.gate = gate_of_server(admission_, **loop);
   options.wants_peer |= options_.pick_loop || options_.placement == Placement::kSourceHash;
   std::shared_ptr<ConnectionDispatcher> dispatcher;
   {
@@ -340,7 +340,7 @@ void TCPServer::stop_listening() {
 }
 
 std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
-    steady_clock::time_point deadline, absl::AnyInvocable<void(DrainReport)> done) {
+    IOLoop::TimePoint deadline, absl::AnyInvocable<void(DrainReport)> done) {
   std::vector<std::string> names;
   for (const std::shared_ptr<LoopConnections>& loop : loops_) names.push_back(loop->loop().name());
   auto progress = std::make_shared<internal::DrainProgress>(std::move(names));
@@ -353,20 +353,20 @@ std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
 }
 
 void TCPServer::wait_for(const internal::DrainProgress& progress,
-                         steady_clock::time_point deadline) const {
+                         IOLoop::TimePoint deadline) const {
   constexpr std::chrono::seconds kGrace(1);
   while (!progress.wait_for(kLook)) {
     // The connections of a loop that does not run any more end when it is closed.
     const auto running = std::count_if(loops_.begin(), loops_.end(),
                                        [](const auto& loop) { return loop->loop().running(); });
     if (running == 0) return;
-    const bool late = steady_clock::now() > internal::saturating_add(deadline, kGrace);
+    const bool late = time() > internal::saturating_add(deadline, kGrace);
     if (late && static_cast<size_t>(running) < loops_.size()) return;
   }
 }
 
 DrainReport TCPServer::drain(IOLoop::Duration deadline) {
-  const auto end = internal::saturating_add(steady_clock::now(), deadline);
+  const auto end = internal::saturating_add(time(), deadline);
   const std::shared_ptr<internal::DrainProgress> progress = begin_drain(end, [](DrainReport) {});
   if (!on_own_thread()) wait_for(*progress, end);
   return progress->report();
@@ -377,7 +377,7 @@ DrainReport TCPServer::close_now() { return drain(IOLoop::Duration::zero()); }
 Future<DrainReport> TCPServer::drain_async(IOLoop::Duration deadline) {
   Promise<DrainReport> promise;
   Future<DrainReport> future = promise.get_future();
-  begin_drain(internal::saturating_add(steady_clock::now(), deadline),
+  begin_drain(internal::saturating_add(time(), deadline),
               [promise = std::move(promise)](DrainReport report) mutable {
                 promise.set_value(std::move(report));
               });

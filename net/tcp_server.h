@@ -217,10 +217,11 @@ class TCPServer {
   void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
   void stop_listening_then(Callback then);
   bool some_loop_runs() const;
-  std::shared_ptr<internal::DrainProgress> begin_drain(
-      std::chrono::steady_clock::time_point deadline, absl::AnyInvocable<void(DrainReport)> done);
-  void wait_for(const internal::DrainProgress& progress,
-                std::chrono::steady_clock::time_point deadline) const;
+  // That of the pool's loops.
+  IOLoop::TimePoint time() const { return pool_.loop(0).time(); }
+  std::shared_ptr<internal::DrainProgress> begin_drain(IOLoop::TimePoint deadline,
+                                                       absl::AnyInvocable<void(DrainReport)> done);
+  void wait_for(const internal::DrainProgress& progress, IOLoop::TimePoint deadline) const;
 
   LoopPool& pool_;
   const TCPServerOptions options_;

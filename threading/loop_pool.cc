@@ -17,11 +17,13 @@ absl::StatusOr<std::unique_ptr<LoopPool>> LoopPool::create(LoopPoolOptions optio
     return absl::UnimplementedError("pin_cpus: threads cannot be bound to CPUs on this platform");
   }
   std::unique_ptr<LoopPool> pool(new LoopPool);
+  pool->make_loop_ = options.make_loop;
   for (int i = 0; i < count; ++i) {
     LoopThreadOptions thread;
     thread.name = absl::StrFormat("%s-%d", options.name, i);
     thread.backend = options.backend;
     thread.spin = options.spin;
+    thread.make_loop = options.make_loop;
     if (options.pin_cpus) thread.cpu = cpus[i % cpus.size()];
     absl::StatusOr<std::unique_ptr<LoopThread>> created = LoopThread::create(std::move(thread));
     if (!created.ok()) return created.status();  // the destructor ends those that run

@@ -29,6 +29,9 @@ struct LoopPoolOptions {
   Backend backend = Backend::kDefault;
   // See IOLoopOptions.
   std::chrono::nanoseconds spin{0};
+  // See LoopThreadOptions. Of the threads that are made beside the pool for it, too: a server's
+  // acceptor.
+  LoopFactory make_loop = nullptr;
 };
 
 // Several loops, each in a thread of its own, as one unit. Any thread.
@@ -56,6 +59,9 @@ class LoopPool {
   // dump_loops(). Takes `limit` at most, however stuck the loops are; for the rest LoopMetrics.
   std::string dump(std::chrono::nanoseconds limit = kDumpLimit) const;
 
+  // As in the options.
+  const LoopFactory& loop_factory() const { return make_loop_; }
+
   // Asks every thread to end after its current iteration. Idempotent; also from the pool's threads.
   void stop();
   // Waits until stop() was called, and then until every thread has ended: nothing runs after it.
@@ -65,6 +71,7 @@ class LoopPool {
  private:
   LoopPool() = default;
 
+  LoopFactory make_loop_;
   std::vector<std::unique_ptr<LoopThread>> threads_;
   std::atomic<size_t> next_{0};
 

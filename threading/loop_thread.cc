@@ -33,7 +33,9 @@ absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::create(LoopThreadOptions
   loop_options.spin = options.spin;
   loop_options.name = options.name;
   loop_options.make_current = false;  // start() makes it current, in its own thread
-  absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create(std::move(loop_options));
+  absl::StatusOr<std::unique_ptr<IOLoop>> loop = options.make_loop != nullptr
+                                                     ? options.make_loop(std::move(loop_options))
+                                                     : IOLoop::create(std::move(loop_options));
   if (!loop.ok()) return loop.status();
   std::unique_ptr<LoopThread> self(new LoopThread(std::move(*loop)));
 

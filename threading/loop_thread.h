@@ -2,6 +2,7 @@
 #define GYRE_THREADING_LOOP_THREAD_H_
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@
 
 namespace gyre {
 
+// What IOLoop::create is.
+using LoopFactory = std::function<absl::StatusOr<std::unique_ptr<IOLoop>>(IOLoopOptions)>;
+
 struct LoopThreadOptions {
   // Of the thread, and of its loop in logs and metrics.
   std::string name = "gyre";
@@ -22,6 +26,9 @@ struct LoopThreadOptions {
   std::optional<int> cpu = std::nullopt;
   // See IOLoopOptions.
   std::chrono::nanoseconds spin{0};
+  // Makes the loop, instead of IOLoop::create; in the thread that calls create(). For tests in a
+  // time of their own, see gyre/testing/virtual_time.h.
+  LoopFactory make_loop = nullptr;
 };
 
 // One thread that runs one loop. Owns both. Any thread, but not its own for join() and the

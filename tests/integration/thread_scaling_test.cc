@@ -104,7 +104,7 @@ TEST_F(ThreadScaling, AWrongFlagIsOneLineAndExitCodeTwo) {
 TEST_F(ThreadScaling, HelpShowsTheDefaultsAndAnExample) {
   Process run({program(), "--help"});
   EXPECT_EQ(run.wait(), 0);
-  EXPECT_THAT(run.out(), HasSubstr("For example: thread_scaling --max_loops=4 --output=report"));
+  EXPECT_THAT(run.out(), HasSubstr("example: thread_scaling --max_loops=4 --output=report"));
   EXPECT_THAT(run.out(), HasSubstr("--repetitions=5"));
 }
 

@@ -40,16 +40,12 @@ real tests/loop/loop_metrics_test.cc 5 "how long a post waited for a loop that i
 
 # Pools and servers: several threads with the kernel's clock.
 real tests/loop/no_exceptions_test.cc 5 "a program without the kit, to be compiled without exceptions"
-real tests/threading/loop_pool_test.cc 1 "a timer that a joined pool must not run any more"
 real tests/net/tcp_server_fixture.h 3 "counts of a pool's threads, which nobody announces"
-real tests/net/tcp_server_accept_test.cc 2 "a rate limit over a server's acceptor; exact in admission_test"
-real tests/net/tcp_server_drain_test.cc 2 "a drain whose deadline passes"
-real tests/net/tcp_server_stop_test.cc 2 "the same; and new connections while it drains, not too many"
+real tests/net/tcp_server_stop_test.cc 1 "new connections while it drains, not too many"
 real tests/net/acceptor_test.cc 3 "the share of a CPU that it takes without fds"
 real tests/net/tcp_server_test.cc 1 "a time that is none, which is refused"
 real tests/threading/loop_dump_test.cc 9 "a dump that gives up waiting for a loop that is stuck; dumps under load"
 real tests/threading/prometheus_test.cc 8 "how times are written; a page under load"
-real tests/net/proxied_server_test.cc 2 "a header that does not come in time"
 real tests/net/drain_soak_test.cc 3 "drains at random moments"
 
 # Programs that measure, or run for as long as they are told.

@@ -16,6 +16,7 @@
 #include "gyre/loop/io_loop.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/net/tcp_server.h"
+#include "gyre/testing/virtual_time.h"
 #include "gyre/tests/net/tcp_client.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/log_capture.h"
@@ -37,19 +38,16 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
  protected:
   static constexpr int kLoops = 2;
 
-  TcpServerTest() {
-    LoopPoolOptions options;
-    options.threads = kLoops;
-    options.name = "pool";
-    options.backend = std::get<Backend>(GetParam());
-    absl::StatusOr<std::unique_ptr<LoopPool>> pool = LoopPool::create(std::move(options));
-    EXPECT_TRUE(pool.ok()) << pool.status();
-    pool_ = *std::move(pool);
-  }
+  TcpServerTest() { make_pool(nullptr); }
   ~TcpServerTest() override {
     server_.reset();
     pool_.reset();
     EXPECT_EQ(count_open_fds(), fds_before_) << "fds are left behind";
+  }
+
+  // Before serve(): time jumps to where all loops of the pool and the acceptor would sleep to.
+  void use_virtual_time() {
+    make_pool([this](IOLoopOptions options) { return time_.create_loop(std::move(options)); });
   }
 
   static TCPServerOptions options() {
@@ -102,8 +100,21 @@ class TcpServerTest : public ::testing::TestWithParam<std::tuple<Backend, Accept
 
   const int fds_before_ = count_open_fds();
   LogCapture log_;
+  VirtualTime time_;
   std::unique_ptr<LoopPool> pool_;
   std::unique_ptr<TCPServer> server_;
+
+ private:
+  void make_pool(LoopFactory make_loop) {
+    LoopPoolOptions options;
+    options.threads = kLoops;
+    options.name = "pool";
+    options.backend = std::get<Backend>(GetParam());
+    options.make_loop = std::move(make_loop);
+    absl::StatusOr<std::unique_ptr<LoopPool>> pool = LoopPool::create(std::move(options));
+    EXPECT_TRUE(pool.ok()) << pool.status();
+    pool_ = *std::move(pool);
+  }
 };
 
 // The ways to accept follow the suite.

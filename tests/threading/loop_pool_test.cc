@@ -376,8 +376,8 @@ TEST_P(Threading, NothingRunsAfterJoinAndTheLoopsStayValid) {
   for (size_t i = 0; i < 2; ++i) {
     IOLoop& loop = pool->loop(i);
     loop.add_callback([&] { again(loop); });
-    // Due soon, in the real time of the pool's threads: while they end, or never.
-    loop.add_callback([&] { loop.call_later(milliseconds(1), [&] { late += joined; }); });
+    // Due at once: while the threads end, or never.
+    loop.add_callback([&] { loop.call_later(milliseconds(0), [&] { late += joined; }); });
   }
   pool->stop();
   pool->join();
