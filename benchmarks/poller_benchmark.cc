@@ -4,7 +4,7 @@
 // Measures nanoseconds a call: poller/add_remove (an fd registered and forgotten again),
 // poller/modify (its interest changed), poller/wake (wake() and the wait that it ends), and
 // poller/wait_1_of_100 (a wait while one of 100 pipes is readable). Baselines: the backends of one
-// another, in the same run; select only has fds below 1024.
+// another, in the same run.
 //
 // Names: poller/modify/epoll and so on.
 
