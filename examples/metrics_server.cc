@@ -64,7 +64,8 @@ int main(int argc, char** argv) {
     return gyre::examples::usage_error(argv[0], status);
   auto main_loop = gyre::IOLoop::create({.name = "main"});
   auto pool = gyre::LoopPool::create();
-  if (!main_loop.ok() || !pool.ok()) return 1;
+  if (!main_loop.ok()) return gyre::examples::usage_error(argv[0], main_loop.status());
+  if (!pool.ok()) return gyre::examples::usage_error(argv[0], pool.status());
 
   gyre::TCPServer server(**pool, echo, named("echo"));
   // Any loop may write the page: what it reads of the others are counts.
@@ -82,7 +83,7 @@ int main(int argc, char** argv) {
   if (!status.ok()) return gyre::examples::usage_error(argv[0], status);
   const auto on_signal = [&](int) { (*main_loop)->stop(); };
   const auto handler = gyre::SignalHandler::create(**main_loop, SIGTERM, on_signal);
-  if (!handler.ok()) return 1;
+  if (!handler.ok()) return gyre::examples::usage_error(argv[0], handler.status());
   std::printf("echo on port %d, metrics on port %d\n", server.port(), metrics.port());
   std::fflush(stdout);
   return (*main_loop)->start().ok() ? 0 : 1;

@@ -14,8 +14,8 @@ namespace gyre::examples {
 // A server as a program: takes the flags that all of them have, prints "listening on HOST:PORT"
 // when it accepts, serves until SIGTERM or SIGINT, finishes what is being written, and prints what
 // each loop did. SIGUSR1 prints every loop, handler, timeout and connection to stderr, and what a
-// loop that is stuck is in. Gives the exit code: 0, or 2 for a wrong flag or an address that cannot be
-// listened on.
+// loop that is stuck is in. Gives the exit code: 0, or 2 for a wrong flag or an address that cannot
+// be listened on.
 int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler);
 
 // A server that keeps something on the loops of its pool. Made before the first connection comes;

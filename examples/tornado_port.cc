@@ -1,6 +1,6 @@
 // The example of Tornado's IOLoop documentation, in its spirit: a socket of one's own, accepted
-// from by a handler. tornado_port.py is the same line by line. (A server of yours uses TCPServer,
-// which is shorter, and serves on all CPUs.)
+// from by a handler. tornado_port.py is the same, function by function. (A server of yours uses
+// TCPServer, which is shorter, and serves on all CPUs.)
 //
 //   bazel run //examples:tornado_port -- --port=8888
 //   nc 127.0.0.1 8888
@@ -80,10 +80,11 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
 
   gyre::IOLoop& io_loop = *gyre::IOLoop::current();
-  const absl::Status added = io_loop.add_handler(
+  absl::Status status = io_loop.add_handler(
       sock.get(), [](int fd, uint32_t) { connection_ready(fd); }, gyre::IOLoop::READ);
-  if (!added.ok() || !io_loop.start().ok()) {
-    std::fprintf(stderr, "tornado_port: %s\n", added.ToString().c_str());
+  if (status.ok()) status = io_loop.start();
+  if (!status.ok()) {
+    std::fprintf(stderr, "tornado_port: %s\n", status.ToString().c_str());
     return 1;
   }
   return 0;

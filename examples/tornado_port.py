@@ -1,5 +1,5 @@
 # The example of Tornado's IOLoop documentation, in its spirit: a socket of one's own, accepted from by
-# a handler. tornado_port.cc is the same line by line.
+# a handler. tornado_port.cc is the same, function by function.
 
 import functools
 import socket

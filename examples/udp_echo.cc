@@ -41,6 +41,8 @@ int main(int argc, char** argv) {
   const auto stop = [&loop](int) { loop.stop(); };
   const auto on_term = gyre::SignalHandler::create(loop, SIGTERM, stop);
   const auto on_int = gyre::SignalHandler::create(loop, SIGINT, stop);
+  if (!on_term.ok()) return gyre::examples::usage_error(argv[0], on_term.status());
+  if (!on_int.ok()) return gyre::examples::usage_error(argv[0], on_int.status());
   std::printf("listening on %s\n", (*socket)->local_address()->to_string().c_str());
   std::fflush(stdout);
   loop.start().IgnoreError();  // it is neither running nor closed

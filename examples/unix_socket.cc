@@ -66,5 +66,7 @@ int main(int argc, char** argv) {
   const auto stop = [&loop](int) { (*loop)->stop(); };
   const auto on_term = gyre::SignalHandler::create(**loop, SIGTERM, stop);
   const auto on_int = gyre::SignalHandler::create(**loop, SIGINT, stop);
+  if (!on_term.ok()) return gyre::examples::usage_error(argv[0], on_term.status());
+  if (!on_int.ok()) return gyre::examples::usage_error(argv[0], on_int.status());
   return (*loop)->start().ok() ? 0 : 1;
 }
