@@ -128,9 +128,10 @@ SignalHandler::~SignalHandler() {
   const int signal = slot_->signal.load(std::memory_order_relaxed);
   if (--table.handlers[signal] == 0) ::sigaction(signal, &table.former[signal], nullptr);
   slot_->queue.store(nullptr, std::memory_order_seq_cst);
-  slot_->generation.fetch_add(1, std::memory_order_relaxed);
-  // A handler in another thread may have read the queue before.
+  // A handler in another thread may have read the queue before, and posts to it yet.
   while (table.lookers.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
+  // After those: whatever they posted has the generation that ends here.
+  slot_->generation.fetch_add(1, std::memory_order_relaxed);
   keep = std::move(slot_->keep);
   slot_->handler = nullptr;
   slot_->signal.store(0, std::memory_order_seq_cst);
