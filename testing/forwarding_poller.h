@@ -12,8 +12,8 @@
 
 namespace gyre::testing {
 
-// A poller that leaves everything to another: for those that change one thing of it, the wait
-// mostly. See IOLoopOptions::poller_factory.
+// A poller that leaves everything to another one, which it owns: the base of those that change one
+// thing of it, mostly the wait. For IOLoopOptions::poller_factory. Threads: as Poller says.
 class ForwardingPoller : public Poller {
  public:
   explicit ForwardingPoller(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {}

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "gyre/loop/clock.h"
 #include "gyre/loop/log.h"
 #include "gyre/loop/poller/poller_factory.h"
 #include "gyre/testing/forwarding_poller.h"
@@ -74,7 +75,7 @@ class LoopFixture::ObservedPoller final : public ForwardingPoller {
       timeout = forever_ ? kLook : std::min<std::chrono::nanoseconds>(timeout, kLook);
     }
     const std::chrono::nanoseconds left = watch.limit - now;
-    return forever_ && timeout.count() < 0 ? left : std::min(timeout, left);
+    return timeout.count() < 0 ? left : std::min(timeout, left);
   }
 
   LoopFixture& fixture_;
@@ -125,9 +126,10 @@ VirtualTime& LoopFixture::virtual_time() {
 }
 
 absl::Status LoopFixture::run(Watch& watch) {
-  watch_ = &watch;
+  // A run inside a callback of another is refused, and the other goes on.
+  Watch* const outer = std::exchange(watch_, &watch);
   const absl::Status status = loop_->start();
-  watch_ = nullptr;
+  watch_ = outer;
   if (!status.ok()) return status;
   switch (watch.end) {
     case Watch::End::kNone:
@@ -145,18 +147,18 @@ absl::Status LoopFixture::run(Watch& watch) {
 }
 
 absl::Status LoopFixture::run_until(absl::FunctionRef<bool()> condition, Duration limit) {
-  Watch watch{*loop_, condition, false, loop_->time() + limit};
+  Watch watch{*loop_, condition, false, internal::saturating_add(loop_->time(), limit)};
   return run(watch);
 }
 
 absl::Status LoopFixture::run_for(Duration duration) {
-  Watch watch{*loop_, std::nullopt, false, loop_->time() + duration};
+  Watch watch{*loop_, std::nullopt, false, internal::saturating_add(loop_->time(), duration)};
   const absl::Status status = run(watch);
   return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
 }
 
 absl::Status LoopFixture::run_until_idle(Duration limit) {
-  Watch watch{*loop_, std::nullopt, true, loop_->time() + limit};
+  Watch watch{*loop_, std::nullopt, true, internal::saturating_add(loop_->time(), limit)};
   return run(watch);
 }
 

@@ -53,15 +53,18 @@ class LoopFixture {
 
   // Runs the loop until condition() is true: it is asked once in each iteration, before the poll,
   // and in real time every few milliseconds besides. DeadlineExceeded after `limit` of the
-  // loop's time; FailedPrecondition if nothing is left that could make it true (simulated only);
-  // Cancelled if someone else stopped the loop. The condition must not throw.
+  // loop's time; FailedPrecondition if nothing is left that could make it true (simulated only), or
+  // inside a callback of the loop; Cancelled if someone else stopped the loop. The condition must
+  // not throw.
   absl::Status run_until(absl::FunctionRef<bool()> condition,
                          Duration limit = std::chrono::seconds(5));
 
-  // Runs the loop for this long, by its own clock. What is due at the end has run.
+  // Runs the loop for this long, by its own clock. What is due at the end has run. Fails as
+  // run_until does.
   absl::Status run_for(Duration duration);
 
-  // Runs until the loop would sleep: nothing is due, posted or ready.
+  // Runs until the loop would sleep: nothing is due, posted or ready. DeadlineExceeded if it still
+  // would not after `limit` of the loop's time; the rest as run_until.
   absl::Status run_until_idle(Duration limit = std::chrono::seconds(5));
 
  private:

@@ -35,10 +35,9 @@ class SimulatedPoller final : public Poller {
     kernel_.waits.push_back(timeout);
     events_.clear();
     WaitResult result;
-    const int wakes_before = kernel_.wakes;
     if (kernel_.during_wait) kernel_.during_wait(events_, result.error);
     kernel_.collect(events_);
-    const auto ended = [&] { return kernel_.wakes != wakes_before || !events_.empty(); };
+    const auto ended = [&] { return kernel_.wakes != wakes_seen_ || !events_.empty(); };
     if (!ended() && result.error == 0) {
       if (timeout.count() > 0) {
         kernel_.clock.advance(timeout);
@@ -48,7 +47,8 @@ class SimulatedPoller final : public Poller {
         if (!ended()) result.error = EDEADLK;
       }
     }
-    result.woken = kernel_.wakes != wakes_before;
+    const int wakes = kernel_.wakes;
+    result.woken = std::exchange(wakes_seen_, wakes) != wakes;
     result.events = events_;
     return result;
   }
@@ -57,6 +57,7 @@ class SimulatedPoller final : public Poller {
 
  private:
   SimulatedKernel& kernel_;
+  int wakes_seen_ = kernel_.wakes;  // a wake-up between two waits ends the next one
   std::vector<Event> events_;
 };
 

@@ -70,10 +70,10 @@ class VirtualTime::JumpingPoller final : public ForwardingPoller {
     deadline_ = deadline;
   }
 
-  // Keeps time from passing until `deadline` of another poller.
+  // True: time may not pass until `deadline`, which is another poller's.
   bool in_the_way(SteadyTime deadline) const {
     if (deadline_.has_value()) return woken_.load() || *deadline_ < deadline;
-    // Awake, unless it is further up on this very stack.
+    // Its loop is at work; unless that is further up on this very stack.
     return loop_ != nullptr && loop_->running() && !loop_->in_loop_thread();
   }
 
@@ -104,7 +104,7 @@ IOLoopOptions VirtualTime::options(IOLoopOptions base) {
   return base;
 }
 
-// Its poller is the last that was made.
+// The loop's poller is the one that was made last.
 void VirtualTime::attach(IOLoop& loop) {
   std::lock_guard<std::mutex> lock(mutex_);
   pollers_.back()->loop_ = &loop;
@@ -115,7 +115,7 @@ bool VirtualTime::try_jump(const JumpingPoller& poller) {
   const SteadyTime deadline = *poller.deadline_;
   const nanoseconds left = deadline - clock.now();
   if (left <= nanoseconds::zero()) return true;
-  // Woken after its look: by a loop that may be asleep by now.
+  // Woken since it looked last, by a loop that may be asleep by now.
   if (holds_.load() > 0 || poller.woken_.load()) return false;
   for (const JumpingPoller* other : pollers_) {
     if (other != &poller && other->in_the_way(deadline)) return false;

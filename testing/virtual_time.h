@@ -37,7 +37,7 @@ class VirtualTime {
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
-    // Before the end of its life. Idempotent; one thread at a time.
+    // Lets time go on before the end of its life. Idempotent; one thread at a time.
     void release() {
       if (time_ != nullptr) std::exchange(time_, nullptr)->holds_.fetch_sub(1);
     }
@@ -54,6 +54,7 @@ class VirtualTime {
   // options.poller_factory makes. One thread at a time.
   absl::StatusOr<std::unique_ptr<IOLoop>> create_loop(IOLoopOptions options = {});
 
+  // The loops' clock. A test may turn it as well: a loop that sleeps notices within a millisecond.
   ManualClock clock;
 
  private:
@@ -64,12 +65,12 @@ class VirtualTime {
   IOLoopOptions options(IOLoopOptions base);
   void attach(IOLoop& loop);
 
-  // Turns the clock to the poller's deadline if nobody is in the way.
+  // Turns the clock to the poller's deadline if nobody is in the way. True: the deadline has come.
   bool try_jump(const JumpingPoller& poller);
 
   std::atomic<int> holds_ = 0;
   std::mutex mutex_;
-  std::vector<JumpingPoller*> pollers_;  // guarded by mutex_, and all that it says of them
+  std::vector<JumpingPoller*> pollers_;  // of the loops that live; under mutex_, with their state
 };
 
 }  // namespace gyre::testing

@@ -13,10 +13,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/periodic_callback.h"
+#include "gyre/loop/poller/poller.h"
 #include "gyre/loop/task.h"
 #include "gyre/testing/inline_executor.h"
 #include "gyre/testing/simulated_kernel.h"
@@ -154,6 +156,36 @@ TEST(SimulatedLoop, ALoopThatWouldSleepForEverFailsInsteadOfHanging) {
   SimulatedKernel kernel;
   std::unique_ptr<IOLoop> loop = *IOLoop::create(kernel.options());
   EXPECT_FALSE(loop->start().ok());
+}
+
+TEST(SimulatedLoop, AWakeUpBetweenTwoWaitsEndsTheNextOneOnly) {
+  // Guards a post from another thread that comes when the loop counts as asleep, and waits not yet.
+  SimulatedKernel kernel;
+  absl::StatusOr<std::unique_ptr<Poller>> poller = kernel.options().poller_factory();
+  ASSERT_TRUE(poller.ok());
+  (*poller)->wake();
+  const Poller::WaitResult woken = (*poller)->wait(nanoseconds(-1));
+  EXPECT_TRUE(woken.woken);
+  EXPECT_EQ(woken.error, 0);
+  const Poller::WaitResult asleep = (*poller)->wait(nanoseconds(-1));
+  EXPECT_FALSE(asleep.woken);
+  EXPECT_EQ(asleep.error, EDEADLK);
+}
+
+TEST(SimulatedLoop, ARunInsideARunIsRefusedAndTheOuterOneEndsAsItWould) {
+  LoopFixture fixture;
+  absl::Status inner;
+  fixture.loop().add_callback([&] { inner = fixture.run_for(hours(1)); });
+  const absl::Status outer = fixture.run_until([&] { return !inner.ok(); }, hours(2));
+  EXPECT_EQ(inner.code(), StatusCode::kFailedPrecondition) << inner;
+  EXPECT_TRUE(outer.ok()) << outer;
+}
+
+TEST(SimulatedLoop, TheLongestLimitIsNone) {
+  LoopFixture fixture;
+  bool done = false;
+  fixture.loop().call_later(hours(1), [&] { done = true; });
+  EXPECT_TRUE(fixture.run_until([&] { return done; }, IOLoop::Duration::max()).ok());
 }
 
 TEST(SimulatedLoop, TheInlineExecutorsWorkIsDoneInNoTime) {
