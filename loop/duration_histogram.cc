@@ -20,7 +20,7 @@ std::chrono::nanoseconds DurationHistogram::mean() const {
 std::chrono::nanoseconds DurationHistogram::quantile(double q) const {
   const uint64_t n = count();
   if (n == 0) return std::chrono::nanoseconds(0);
-  if (q >= 1) return max;
+  if (!(q < 1)) return max;  // what is no number is too
   const auto rank = static_cast<uint64_t>(std::ceil(std::max(q, 0.0) * static_cast<double>(n)));
   size_t bucket = 0;
   for (uint64_t seen = buckets[0]; seen < std::max<uint64_t>(rank, 1); seen += buckets[bucket])
@@ -30,6 +30,7 @@ std::chrono::nanoseconds DurationHistogram::quantile(double q) const {
 }
 
 uint64_t DurationHistogram::count_below(std::chrono::nanoseconds limit) const {
+  if (limit.count() <= 0) return 0;
   uint64_t below = 0;
   for (size_t i = 0; i < kBuckets && lowest(i + 1) <= static_cast<uint64_t>(limit.count()); ++i)
     below += buckets[i];

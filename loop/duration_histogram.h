@@ -25,7 +25,7 @@ struct DurationHistogram {
   // Longer ones count as this long, which is 73 minutes.
   static constexpr uint64_t kLongest = (uint64_t{1} << 42) - 1;
 
-  // Where a duration is counted; negative ones are none, and count as zero.
+  // Where a duration of at most kLongest is counted.
   static constexpr size_t bucket_of(uint64_t nanoseconds) {
     if (nanoseconds < 4) return nanoseconds;
     const int shift = std::bit_width(nanoseconds) - 3;
@@ -47,12 +47,13 @@ struct DurationHistogram {
   // The duration that the share q of them does not exceed, 0.5 for the median, 1 for max: the
   // middle of its bucket, so an eighth too high or too low at most. Zero without any.
   std::chrono::nanoseconds quantile(double q) const;
-  // How many lie below the limit; exact if that is a power of two, in nanoseconds.
+  // How many lie below the limit, by the buckets that end there or before: exact if it is a power
+  // of two (in nanoseconds) or past kLongest, else too few by those in the limit's own bucket.
   uint64_t count_below(std::chrono::nanoseconds limit) const;
 
   // Those of several loops together.
   void merge(const DurationHistogram& other);
-  // What has come since an earlier copy of the same; max stays that of all.
+  // What has come since an earlier copy of the same; max is still that of all.
   DurationHistogram since(const DurationHistogram& earlier) const;
 };
 
@@ -62,6 +63,7 @@ namespace internal {
 // read-modify-write; about ten instructions.
 class alignas(64) DurationRecorder {
  public:
+  // One thread. A negative duration counts as zero.
   void record(std::chrono::nanoseconds duration) {
     const auto value = static_cast<uint64_t>(
         std::clamp<int64_t>(duration.count(), 0, DurationHistogram::kLongest));

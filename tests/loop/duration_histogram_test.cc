@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 
 #include "gtest/gtest.h"
@@ -84,6 +85,17 @@ TEST(DurationHistogram, CountBelowIsExactAtPowersOfTwo) {
   EXPECT_EQ(histogram.count_below(nanoseconds(1024)), 3u);
   EXPECT_EQ(histogram.count_below(nanoseconds(2048)), 5u);
   EXPECT_EQ(histogram.count_below(hours(1)), 6u);
+}
+
+TEST(DurationHistogram, QuestionsWithoutASenseHaveAnAnswer) {
+  DurationRecorder recorder;
+  recorder.record(milliseconds(1));
+  recorder.record(milliseconds(2));
+  const DurationHistogram histogram = recorder.snapshot();
+  EXPECT_EQ(histogram.count_below(nanoseconds(-1)), 0u);
+  EXPECT_EQ(histogram.quantile(std::nan("")), milliseconds(2));
+  EXPECT_EQ(histogram.quantile(7), milliseconds(2));
+  EXPECT_NEAR(static_cast<double>(histogram.quantile(-7).count()), 1e6, 1e6 / 8);
 }
 
 TEST(DurationHistogram, LoopsAddUpAndTwoCopiesGiveWhatCameBetween) {
