@@ -29,8 +29,9 @@ class SpinPolicy {
 
   static constexpr uint32_t kMostSkipped = 16384;
 
-  // `limit`: of one spin. Zero: never spins.
-  explicit SpinPolicy(Duration limit) : limit_(limit) {}
+  // `limit`: of one spin. Zero or less: never spins.
+  explicit SpinPolicy(Duration limit)
+      : limit_(std::clamp<Duration>(limit, Duration::zero(), kMostLimit)) {}
 
   Duration limit() const { return limit_; }
 
@@ -58,6 +59,9 @@ class SpinPolicy {
   }
 
  private:
+  // The sums below do not overflow with it. Nobody spins for longer.
+  static constexpr std::chrono::hours kMostLimit{1};
+  // In limits: the average wait up to which a spin pays, and as what a longer one counts.
   static constexpr int kWorthwhile = 4;
   static constexpr int kLongest = 16;
 

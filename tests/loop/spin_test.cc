@@ -45,6 +45,16 @@ TEST_F(SpinPolicyTest, WithoutALimitItNeverSpins) {
   EXPECT_FALSE(off.worth_it());
 }
 
+TEST_F(SpinPolicyTest, TheLongestLimitAlwaysSpinsAndANegativeOneNever) {
+  SpinPolicy always(SpinPolicy::Duration::max());
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(always.worth_it());
+    always.spun(1s, /*found=*/true);
+    always.waited(1s);
+  }
+  EXPECT_FALSE(SpinPolicy(SpinPolicy::Duration::min()).worth_it());
+}
+
 TEST_F(SpinPolicyTest, AsLongAsItFindsSomethingItGoesOn) {
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(wait(/*finds=*/true));
 }
