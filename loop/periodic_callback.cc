@@ -1,8 +1,9 @@
 #include "gyre/loop/periodic_callback.h"
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <random>
+#include <ratio>
 
 namespace gyre {
 namespace {
@@ -40,7 +41,8 @@ struct PeriodicCallback::State : std::enable_shared_from_this<State> {
     IOLoop::Duration step = period;
     if (jitter != 0) {
       const double factor = 1 + jitter * random_between_halves();
-      step = std::max(IOLoop::Duration(std::llround(period.count() * factor)), IOLoop::Duration(1));
+      const std::chrono::duration<double, std::nano> jittered(period.count() * factor);
+      step = std::max(internal::saturating_nanoseconds(jittered), IOLoop::Duration(1));
     }
     if (next > now) {
       next = internal::saturating_add(next, step);

@@ -134,6 +134,23 @@ TEST_F(PeriodicCallbackTimes, JitterKeepsAGridOfItsOwnWhenTheCallbackIsSlow) {
   EXPECT_LE(total, 200 * 46.0);
 }
 
+TEST_F(PeriodicCallbackTimes, AHugePeriodNeverComesWhateverItsJitter) {
+  // Half of the draws make it longer than the clock's range.
+  std::vector<std::unique_ptr<PeriodicCallback>> many;
+  for (int i = 0; i < 64; ++i) {
+    many.push_back(std::make_unique<PeriodicCallback>(
+        *loop_,
+        [&] {
+          ADD_FAILURE() << "called";
+          loop_->stop();
+        },
+        nanoseconds::max(), 0.5));
+    many.back()->start();
+  }
+  loop_->call_later(std::chrono::hours(24 * 365 * 100), [&] { loop_->stop(); });
+  run();
+}
+
 TEST_F(PeriodicCallbackTimes, AHugePeriodNeverComes) {
   PeriodicCallback periodic(
       *loop_, [&] { ADD_FAILURE() << "called"; }, std::chrono::hours::max());
