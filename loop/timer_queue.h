@@ -56,8 +56,10 @@ class TimerQueue {
   // Destroys the callable. False: it fired, was cancelled, or the id names nothing.
   bool cancel(TimerId id);
 
+  // Without those that are set aside until restore().
   bool empty() const { return heap_.empty(); }
-  size_t size() const { return heap_.size(); }
+  // With them.
+  size_t size() const { return heap_.size() + aside_.size(); }
 
   // Of the earliest timer; only if there is one.
   SteadyTime next_deadline() const { return heap_.front().deadline; }

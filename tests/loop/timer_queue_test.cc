@@ -84,6 +84,7 @@ TEST_F(TimerQueueTest, OneThatWasSetAsideMayBeCancelled) {
   const TimerId other = add(2, "also set aside");
   ASSERT_TRUE(queue_.run_one(at(10), before,
                              [](CallbackNode* node, SteadyTime) { node->run_and_destroy(); }));
+  EXPECT_EQ(queue_.size(), 2u) << "they are still timers of the queue";
   EXPECT_TRUE(queue_.cancel(set_aside));
   EXPECT_FALSE(queue_.cancel(set_aside));
   queue_.restore();
