@@ -16,11 +16,13 @@ namespace {
 class DefaultExecutor final : public Executor {
  public:
   bool execute(Callback work) override {
+    Callback refused;  // destroyed after the lock: it is the user's
     internal::MutexLock lock(mutex_);
     queue_.push_back(std::move(work));
     if (idle_ < queue_.size() && threads_ < max_threads()) start_thread();
     if (threads_ == 0) {
       // Not even one thread can be had: nobody would ever run it.
+      refused = std::move(queue_.back());
       queue_.pop_back();
       return false;
     }
