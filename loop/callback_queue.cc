@@ -98,9 +98,8 @@ void CallbackQueue::accept(const MpscInbox<>::Batch& batch) {
 
 void CallbackQueue::begin_batch() {
   if (queue_.may_have_nodes()) accept(queue_.take());
-  depth_.store(queued_, std::memory_order_relaxed);
-  if (queued_ > max_depth_.load(std::memory_order_relaxed))
-    max_depth_.store(queued_, std::memory_order_relaxed);
+  depth_.set(queued_);
+  max_depth_.raise_to(queued_);
   if (pending_.first == nullptr) return;
   batch_.append(pending_.first, pending_.last);
   pending_ = {};
@@ -120,6 +119,8 @@ void CallbackQueue::finish_batch() {
 void CallbackQueue::release_other(CallbackNode* node, NodeReleaser& releaser) {
   switch (node->origin()) {
     case CallbackNode::Origin::kArena:
+      releaser.release(node);
+      break;
     case CallbackNode::Origin::kBoundedArena:
       ++bounded_done_;
       releaser.release(node);

@@ -133,8 +133,8 @@ class CallbackQueue {
   void finish_batch();
 
   // Queued when a batch began, the last one and the largest. Any thread.
-  size_t depth() const { return depth_.load(std::memory_order_relaxed); }
-  size_t max_depth() const { return max_depth_.load(std::memory_order_relaxed); }
+  uint64_t depth() const { return depth_.get(); }
+  uint64_t max_depth() const { return max_depth_.get(); }
 
   // What other threads and signals have posted, and how many of these posts woke nobody: the loop
   // ran, or was woken already. Any thread.
@@ -236,10 +236,10 @@ class CallbackQueue {
   const size_t limit_;
   alignas(64) List pending_;
   List batch_;
-  size_t queued_ = 0;  // in these two
-  size_t bounded_done_ = 0;
-  std::atomic<size_t> depth_{0};
-  std::atomic<size_t> max_depth_{0};
+  size_t queued_ = 0;        // in these two
+  size_t bounded_done_ = 0;  // of try_post, run, and not yet taken off bounded_
+  Counter depth_;
+  Counter max_depth_;
   Counter posts_from_outside_;
   Counter wakeups_saved_;
   DurationRecorder post_latency_;

@@ -7,8 +7,8 @@
 namespace gyre::internal {
 
 // Written by one thread, read by any: a plain load and a plain store, no read-modify-write, which
-// would lock the line. What was read is no older than what the reader knows otherwise; two counters
-// are read one after the other.
+// would lock the line. Relaxed: a reader that was told of an event (by a lock, a post) finds it
+// counted, and nothing else is promised of the order in which two counters change.
 class Counter {
  public:
   void add(uint64_t n) {

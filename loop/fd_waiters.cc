@@ -82,8 +82,8 @@ void FdWaiters::cancel(int fd, uint32_t event, const TaskRoot& root) {
 
 void FdWaiters::update(int fd, Waiter& waiter) {
   if (waiter.interest() != IOLoop::NONE) {
-    LoopAccess::update(loop_, fd, waiter.interest())
-        .IgnoreError();  // closed meanwhile: never ready
+    // It fails for an fd that was closed meanwhile, which is never ready.
+    LoopAccess::update(loop_, fd, waiter.interest()).IgnoreError();
     return;
   }
   waiters_.erase(fd);

@@ -325,8 +325,7 @@ void IOLoop::rebuild_poller() {
   if (absl::IsUnimplemented(reset)) return;  // such a backend reports it once at most
   logf(LogLevel::kWarning,
        "loop \"%s\": an fd was closed before remove_handler, while a copy of it (dup, fork) stays "
-       "open; "
-       "watching all others anew: %s",
+       "open; watching all others anew: %s",
        name_, reset.ToString());
   if (!reset.ok()) return;
   handlers_.for_each([this](int fd, const internal::HandlerTable::Registration& registration) {

@@ -56,7 +56,8 @@ struct IOLoopOptions {
   // An answer that comes meanwhile costs no wake-up, which is tens of microseconds between two
   // CPUs; 50 us pays for two. It does so only while that finds something, and while no more loops
   // that may spin run than there are CPUs, and gives up soon where others want the CPU (see
-  // internal::SpinPolicy). Costs power, and another virtual machine's CPU, so it is off by default.
+  // internal::SpinPolicy). A thousand looks at the fds end it in any case, after a millisecond or
+  // so. Costs power, and another virtual machine's CPU, so it is off by default.
   std::chrono::nanoseconds spin{0};
   // Borrowed; nullptr: std::chrono::steady_clock. A test turns its own.
   const MonotonicClock* clock = nullptr;
@@ -108,10 +109,12 @@ class IOLoop {
   static IOLoop* current(bool instance = true);
   // Replaces this thread's current loop, if there is one. Any thread.
   absl::Status make_current();
+  // This thread has none from then on. Any thread.
   static void clear_current();
 
   // The process-wide loop, made at first use. It does not become current. Any thread.
   static IOLoop& instance();
+  // Whether there is one, made or installed. Any thread.
   static bool initialized();
   // Makes this loop instance(); it stays the caller's. AlreadyExists if there is one. Any thread.
   absl::Status install();
@@ -230,7 +233,8 @@ class IOLoop {
   // executor refuses the work. Any thread.
   template <class F>
   auto run_in_executor(F func) -> Future<std::invoke_result_t<F>>;
-  // Borrowed; nullptr: default_executor().
+  // Borrowed, until another one is set and nobody is in run_in_executor. nullptr:
+  // default_executor().
   void set_default_executor(Executor* executor);
 
   // ---- Timeouts

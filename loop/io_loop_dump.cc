@@ -55,7 +55,8 @@ std::string IOLoop::dump() {
   return text;
 }
 
-// A loop is not ended by having nothing to do.
+// What keeps the loop from ending: not its work, since a loop without any goes on, but that nobody
+// has called stop().
 void IOLoop::dump_end(std::string& text) {
   if (!running()) {
     text += "does not run; ";
@@ -73,9 +74,8 @@ void IOLoop::dump_end(std::string& text) {
 void IOLoop::dump_counts(std::string& text) const {
   const LoopMetrics m = metrics();
   text += absl::StrFormat(
-      "  so far: %d iterations, %d events, %d callbacks, %d timeouts; busy %.1f %%; lag p99 %.6f "
-      "s, "
-      "max %.6f s\n",
+      "  so far: %d iterations, %d events, %d callbacks, %d timeouts; busy %.1f %%; "
+      "lag p99 %.6f s, max %.6f s\n",
       m.iterations, m.events, m.callbacks, m.timeouts, 100 * m.busy_share(),
       seconds(m.lag.quantile(0.99)), seconds(m.lag.max));
 }
@@ -102,7 +102,7 @@ void IOLoop::dump_timers(std::string& text) {
   }
 }
 
-// Together those that were posted in the same place.
+// One line for all that were posted in the same place.
 void IOLoop::dump_callbacks(std::string& text) {
   std::map<std::string, uint64_t> sites;
   queue_->for_each([&](CallSite site) { ++sites[site.to_string()]; });

@@ -109,8 +109,8 @@ absl::Status IOLoop::install() {
 }
 
 void IOLoop::clear_instance() {
-  std::unique_ptr<IOLoop>
-      owned;  // destroyed after the lock: its callbacks' destructors are user code
+  // Destroyed after the lock: the destructors of its callbacks are user code.
+  std::unique_ptr<IOLoop> owned;
   Instance& instance = the_instance();
   internal::MutexLock lock(instance.mutex);
   IOLoop* loop = std::exchange(instance.loop, nullptr);

@@ -169,7 +169,8 @@ class MpscQueue {
   static constexpr uintptr_t kClosed = 4;
   static constexpr uintptr_t kFlags = kSleep | kStop | kClosed;
 
-  // Of a producer that lost the word to another one, the first time and the most.
+  // How often a producer that lost the word to another one relaxes its CPU before it tries again:
+  // the first time, and each time after that.
   static constexpr int kFewestRelaxations = 32;
   static constexpr int kMostRelaxations = 128;
 

@@ -90,7 +90,8 @@ class NodeArena::ChunkPool {
       return nullptr;
     }
 #if defined(MADV_HUGEPAGE)
-    if (bytes == kLargeSlab) ::madvise(memory, bytes, MADV_HUGEPAGE);  // else small ones: no matter
+    // Refused, the pages are small ones, which is slower and no error.
+    if (bytes == kLargeSlab) ::madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     for (size_t i = slab->chunks(); i-- > 0;) {
       auto* chunk = ::new (memory + i * kChunkBytes) Chunk;

@@ -26,8 +26,8 @@ class StallMonitor {
   void begin_call(CallSite site) {
     thread_.store(::pthread_self(), std::memory_order_relaxed);
     site_.store(site.word(), std::memory_order_relaxed);
-    since_.store(now(),
-                 std::memory_order_release);  // with the two above; pairs with the watchdog's load
+    // With the two above; pairs with the watchdog's load.
+    since_.store(now(), std::memory_order_release);
   }
   // Afterwards the thread may end: nobody sends it a signal any more.
   void end_call() {
