@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -75,7 +76,18 @@ StallWatchdog::State& StallWatchdog::state() {
 }
 
 void StallWatchdog::watch(StallMonitor& monitor) {
+  const std::string failure = add(monitor);
+  // Without the lock: the sink is the program's.
+  if (!failure.empty()) {
+    logf(LogLevel::kWarning,
+         "blocked loops are logged late and without a stack, for want of a thread: %s", failure);
+  }
+}
+
+// Why no thread looks at it; the next call tries again to have one. Empty: one does.
+std::string StallWatchdog::add(StallMonitor& monitor) {
   State& state = StallWatchdog::state();
+  std::string failure;
   MutexLock lock(state.mutex);
   state.monitors.push_back(&monitor);
   if (state.monitors.size() == 1) {
@@ -85,17 +97,26 @@ void StallWatchdog::watch(StallMonitor& monitor) {
     ::sigaction(kStackSignal, &action, &state.former);
   }
   if (!state.running) {
-    state.running = true;
     void* frame;
     ::backtrace(&frame, 1);
     // The program's signals are for its own threads: whoever starts this one blocks them meanwhile.
     sigset_t all, before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::thread([&state] { run(state); }).detach();
+#if defined(__cpp_exceptions)
+    try {
+#endif
+      std::thread([&state] { run(state); }).detach();
+      state.running = true;
+#if defined(__cpp_exceptions)
+    } catch (const std::system_error& error) {
+      failure = error.what();
+    }
+#endif
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   state.changed.notify_all();
+  return failure;
 }
 
 void StallWatchdog::unwatch(StallMonitor& monitor) {

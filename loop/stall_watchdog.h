@@ -84,6 +84,7 @@ class StallWatchdog {
  private:
   struct State;
   static State& state();
+  static std::string add(StallMonitor& monitor);
   static void run(State& state);
   static std::string look(StallMonitor& monitor, int64_t now);
   static bool ask_for_stack(StallMonitor& monitor, int64_t since);

@@ -1,11 +1,9 @@
 #include "gyre/testing/loop_fixture.h"
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_format.h"
 #include "gyre/loop/clock.h"
 #include "gyre/loop/log.h"
 #include "gyre/loop/poller/poller_factory.h"
