@@ -102,6 +102,7 @@ std::shared_ptr<IOStream> ConnectionPool::State::take(const std::string& key) {
 void ConnectionPool::State::put(const std::string& key, std::shared_ptr<IOStream> stream) {
   stream->set_close_callback(nullptr);
   stream->set_drain_callback(nullptr);
+  stream->set_watermarks(0, 1, nullptr).IgnoreError();  // closed: looked at next
   if (stream->closed() || stream->write_buffer_size() > 0 || options_.max_idle == 0 ||
       options_.max_idle_per_endpoint == 0) {
     return stream->close();

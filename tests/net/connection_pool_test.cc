@@ -63,6 +63,28 @@ class ConnectionPoolTest : public StreamTest {
 };
 GYRE_FOR_EACH_BACKEND(ConnectionPoolTest);
 
+// Of its last user, who may be gone.
+TEST_P(ConnectionPoolTest, AConnectionThatIsUsedAgainHasNoWatermarks) {
+  int calls = 0;
+  {
+    absl::StatusOr<Pooled> first = acquire();
+    ASSERT_TRUE(first.ok()) << first.status();
+    ASSERT_TRUE((*first)->set_watermarks(0, 1, [&](bool) { ++calls; }).ok());
+    first->reuse();
+  }
+  absl::StatusOr<Pooled> second = acquire();
+  ASSERT_TRUE(second.ok()) << second.status();
+  ASSERT_TRUE(second->reused());
+  bool later = false;
+  loop_->add_callback([&] {
+    (*second)->write(std::string(16 << 20, 'x'));
+    EXPECT_GT((*second)->write_buffer_size(), 1u);
+    loop_->add_callback([&] { later = true; });
+  });
+  run_until([&] { return later; });
+  EXPECT_EQ(calls, 0);
+}
+
 TEST_P(ConnectionPoolTest, AConnectionThatWasGivenBackIsUsedAgain) {
   int fd = -1;
   {
