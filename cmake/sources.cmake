@@ -38,6 +38,8 @@ set(GYRE_SOURCES
     net/connection_dispatcher.cc
     net/connection_opener.cc
     net/connection_pool.cc
+    net/drain_report.cc
+    net/in_turn.cc
     net/io_stream.cc
     net/io_stream_close.cc
     net/io_stream_connect.cc
@@ -141,6 +143,7 @@ set(GYRE_HEADERS
     net/accepted_connection.h
     net/acceptor.h
     net/admission.h
+    net/after_all.h
     net/byte_buffer.h
     net/cidr_list.h
     net/connect_operation.h
@@ -150,6 +153,7 @@ set(GYRE_HEADERS
     net/connection_pool.h
     net/crc32c.h
     net/drain_report.h
+    net/in_turn.h
     net/io_result.h
     net/io_stream.h
     net/io_stream_options.h

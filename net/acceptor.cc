@@ -103,7 +103,7 @@ Acceptor::Acceptor(IOLoop& loop, std::shared_ptr<ListenSocket> socket, Sink sink
   if (options_.counters == nullptr) {
     options_.counters = std::make_shared<internal::AcceptCounters>();
   }
-  batch_.reserve(options_.max_batch);
+  batch_.reserve(std::min(options_.max_batch, kMaxBatch));
 }
 
 Acceptor::~Acceptor() {

@@ -61,11 +61,20 @@ void IOStream::close_if_idle() {
 
 namespace internal {
 
-// A coroutine may end on another loop than it began.
-void StreamAccess::answered(std::shared_ptr<IOStream> stream) {
-  if (stream->loop().in_loop_thread()) return stream->set_answering(false);
-  IOLoop& loop = stream->loop();
-  loop.add_callback([stream = std::move(stream)] { stream->set_answering(false); });
+Answering::Answering(std::shared_ptr<IOStream> stream)
+    : queue_(LoopAccess::queue(stream->loop())), stream_(std::move(stream)) {}
+
+Answering::~Answering() {
+  const bool here = IOLoop::current(/*instance=*/false) == &stream_->loop();
+  auto end = [stream = std::move(stream_), finished = finished_] {
+    if (!finished) stream->close(absl::InternalError("the connection's handler threw"));
+    StreamAccess::answered(*stream);
+  };
+  if (here) {
+    end();
+  } else {
+    queue_->post(CallSite(), std::move(end));  // a loop that is closed has closed the stream, too
+  }
 }
 
 }  // namespace internal

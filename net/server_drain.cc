@@ -3,28 +3,15 @@
 #include <unordered_map>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/loop/loop_access.h"
+#include "gyre/net/after_all.h"
 #include "gyre/net/io_stream.h"
 
-namespace gyre {
-
-std::string DrainReport::to_string() const {
-  std::string text = absl::StrFormat("%d connections served, %d cut off after %.1f s", served,
-                                     cut_off, std::chrono::duration<double>(took).count());
-  if (last.has_value()) {
-    text += absl::StrFormat("; the last was %s%s", last->to_string(),
-                            last_was_cut_off ? ", cut off" : "");
-  }
-  if (!finished) text += "; not finished";
-  return text;
-}
-
-namespace internal {
+namespace gyre::internal {
 namespace {
 
-// One loop's part. On its thread, but for the end: that may be in whoever closes the loop.
+// One loop's part of a drain. Used on the loop's thread, but may end in whoever closes the loop.
 class LoopDrain final : public LoopConnections::Watcher,
                         public std::enable_shared_from_this<LoopDrain> {
  public:
@@ -88,34 +75,6 @@ class LoopDrain final : public LoopConnections::Watcher,
 
 }  // namespace
 
-uint64_t InTurn::take() {
-  MutexLock lock(mutex_);
-  return taken_++;
-}
-
-void InTurn::ready(uint64_t turn, Callback then) {
-  {
-    MutexLock lock(mutex_);
-    ready_.emplace(turn, std::move(then));
-    if (std::exchange(running_, true)) return;
-  }
-  while (Callback next = take_next()) {
-    next();
-  }
-}
-
-// Null: who is next is not ready yet.
-Callback InTurn::take_next() {
-  MutexLock lock(mutex_);
-  auto first = ready_.begin();
-  running_ = first != ready_.end() && first->first == done_;
-  if (!running_) return nullptr;
-  ++done_;
-  Callback next = std::move(first->second);
-  ready_.erase(first);
-  return next;
-}
-
 DrainProgress::DrainProgress(std::vector<std::string> loop_names)
     : started_(std::chrono::steady_clock::now()) {
   for (std::string& name : loop_names) report_.loops.push_back({.name = std::move(name)});
@@ -174,5 +133,4 @@ void drain_loops(const std::vector<DrainedLoop>& loops,
   }
 }
 
-}  // namespace internal
-}  // namespace gyre
+}  // namespace gyre::internal

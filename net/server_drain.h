@@ -4,51 +4,18 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
-#include "gyre/loop/callback.h"
 #include "gyre/loop/callback_queue.h"
 #include "gyre/loop/mutex.h"
 #include "gyre/net/drain_report.h"
 #include "gyre/net/loop_connections.h"
 
 namespace gyre::internal {
-
-// Calls a function when the last who holds it has let go: after work that was posted to several
-// loops, also where one of them is closed and drops it.
-class AfterAll {
- public:
-  explicit AfterAll(Callback then) : then_(std::move(then)) {}
-  AfterAll(const AfterAll&) = delete;
-  AfterAll& operator=(const AfterAll&) = delete;
-  ~AfterAll() { then_(); }
-
- private:
-  Callback then_;
-};
-
-// Runs what several callers have to do in the order in which they came, each when it is ready. Any
-// thread. A turn that was taken has to become ready, or those behind it never come.
-class InTurn {
- public:
-  uint64_t take();
-  // Runs `then` once all earlier turns have run: here, or in the thread of one of them.
-  void ready(uint64_t turn, Callback then);
-
- private:
-  Callback take_next();
-
-  Mutex mutex_;
-  uint64_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t done_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool running_ ABSL_GUARDED_BY(mutex_) = false;
-  std::map<uint64_t, Callback> ready_ ABSL_GUARDED_BY(mutex_);
-};
 
 // What is known of a drain. Any thread.
 class DrainProgress {

@@ -46,13 +46,31 @@ void set_read_result(absl::StatusOr<T>& result, absl::Status status, std::string
 }
 
 struct StreamAccess {
-  // Busy until it is asked to read, or answered(): which any thread may call.
+  // Busy until it is asked to read, or the coroutine that answers has ended.
   static void answers_first(IOStream& stream) { stream.set_answering(true); }
-  static void answered(std::shared_ptr<IOStream> stream);
+  static void answered(IOStream& stream) { stream.set_answering(false); }
   static bool request(IOStream& stream, ReadWaiter& waiter) { return stream.request(waiter); }
   // Calls a callback of the stream: what it writes is sent together, and if it throws the stream
   // closes.
   static void deliver(IOStream& stream, absl::FunctionRef<void()> callback);
+};
+
+// Lives in the coroutine that answers on a stream: made on the stream's loop, destroyed on
+// whichever loop the coroutine ends, or by whoever closes that loop. Then the stream is not busy
+// any more, and it is closed unless finish() was called.
+class Answering {
+ public:
+  explicit Answering(std::shared_ptr<IOStream> stream);
+  Answering(const Answering&) = delete;
+  Answering& operator=(const Answering&) = delete;
+  ~Answering();
+  void finish() { finished_ = true; }
+
+ private:
+  // Not the stream's loop, which may be gone by then.
+  const std::shared_ptr<CallbackQueue> queue_;
+  std::shared_ptr<IOStream> stream_;
+  bool finished_ = false;
 };
 
 // co_await gives an absl::StatusOr<T>. The stream has to live until it is awaited; from then on it

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_format.h"
 #include "gyre/loop/log.h"
+#include "gyre/net/after_all.h"
+#include "gyre/net/in_turn.h"
 #include "gyre/net/proxy_gate.h"
 #include "gyre/net/server_drain.h"
 
@@ -26,13 +28,20 @@ absl::Status call_on(IOLoop& loop, F f) {
   GYRE_CHECK(!loop.in_loop_thread(),
              "TCPServer::listen on a thread of its own loop \"%s\": it would wait for itself",
              loop.name());
-  auto result = std::make_shared<std::promise<absl::Status>>();
-  std::future<absl::Status> done = result->get_future();
-  // Dropped by a loop that closes: the promise dies, and get() must not be asked.
-  if (!loop.add_callback([f = std::move(f), result]() mutable { result->set_value(f()); })) {
-    return absl::FailedPreconditionError(absl::StrFormat("loop \"%s\" is closed", loop.name()));
+  // Told when the callback is destroyed: after it ran, or unrun by a loop that closes.
+  struct Answer {
+    absl::Status status;
+    std::promise<absl::Status> promise = {};
+    ~Answer() { promise.set_value(std::move(status)); }
+  };
+  auto answer = std::make_shared<Answer>();
+  answer->status =
+      absl::FailedPreconditionError(absl::StrFormat("loop \"%s\" is closed", loop.name()));
+  std::future<absl::Status> done = answer->promise.get_future();
+  if (!loop.add_callback([f = std::move(f), answer]() mutable { answer->status = f(); })) {
+    return answer->status;
   }
-  result.reset();
+  answer.reset();
   while (done.wait_for(kLook) != std::future_status::ready) {
     if (!loop.running())
       return absl::FailedPreconditionError(
@@ -72,7 +81,8 @@ Acceptor::Gate gate_of_loop(std::shared_ptr<Admission> admission,
   };
 }
 
-// All of it that listen() has to look at: the rest is looked at where it is used.
+// The options that would fail only at the first connection. The others fail in listen(), where they
+// are used.
 absl::Status check(const TCPServerOptions& options) {
   absl::Status status = internal::check(options.limits);
   status.Update(internal::check(options.stream));
@@ -131,8 +141,8 @@ TCPServer::~TCPServer() {
 // ---- Listening
 
 absl::Status TCPServer::listen(uint16_t port, std::string_view host) {
-  // The wildcard of each family: a name for both of them is not what every resolver gives.
   if (absl::Status status = check(options_); !status.ok()) return status;
+  // The wildcard of each family: a name for both of them is not what every resolver gives.
   absl::StatusOr<std::vector<SocketAddress>> addresses =
       SocketAddress::resolve(host.empty() ? "0.0.0.0" : host, port);
   if (!addresses.ok()) return addresses.status();
@@ -182,6 +192,7 @@ absl::Status TCPServer::accept_on(std::vector<ListenSocket> sockets) {
     return status;
   }
   internal::MutexLock lock(mutex_);
+  if (addresses_.empty()) first_address_ = addresses.front();
   addresses_.insert(addresses_.end(), addresses.begin(), addresses.end());
   listening_.insert(listening_.end(), listening.begin(), listening.end());
   return absl::OkStatus();

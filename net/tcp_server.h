@@ -60,7 +60,7 @@ struct TCPServerOptions {
   AcceptMode accept = AcceptMode::kThread;
   // Of AcceptMode::kThread; else the kernel decides.
   Placement placement = Placement::kRoundRobin;
-  // Instead of `placement`. Of AcceptMode::kThread.
+  // Chooses the loop instead of `placement`. Of AcceptMode::kThread.
   PickLoop pick_loop = nullptr;
   // How many connections may be open, and how fast they may come. None is limited by default.
   ConnectionLimits limits = {};
@@ -76,7 +76,7 @@ struct TCPServerOptions {
 };
 
 // Accepts TCP connections and makes them streams on the loops of a pool. Any thread, several at a
-// time; what is different on the pool's own threads is said there.
+// time; where the pool's own threads are an exception, the method says so.
 class TCPServer {
  public:
   // Called for each connection on the loop that it lives on; at the same time on several loops.
@@ -97,17 +97,19 @@ class TCPServer {
   // Listens on a host's addresses (a name, "127.0.0.1", "::1"; "" is every address of IPv4 and
   // IPv6) and begins to accept. Port 0: the kernel picks one, the same for all of them. A family or
   // an address that the machine does not have is skipped if it has another. Resolving a name
-  // blocks. Fails as ListenSocket::bind_all does, NotFound for an unknown host, InvalidArgument for
-  // options that are none; all are listened on then or none. May be called again, for further
-  // addresses. Not on the pool's own threads.
+  // blocks. May be called again, for further addresses. Not on the pool's own threads: a checked
+  // error. Fails as ListenSocket::bind_all and LoopThread::create do, NotFound for an unknown host,
+  // InvalidArgument names an option that makes no sense, FailedPrecondition if a loop does not run;
+  // then it listens on none of the addresses.
   absl::Status listen(uint16_t port, std::string_view host = "");
   absl::Status listen(const SocketAddress& address);
   // With a socket that listens already. InvalidArgument with AcceptMode::kReusePort, which needs
   // one for each loop.
   absl::Status listen(ListenSocket socket);
 
-  // Of the first listen(), which has returned; with several addresses, the first of them.
-  const SocketAddress& address() const { return addresses_.front(); }
+  // Of the first listen() that succeeded, which has to have returned; with several addresses, the
+  // first of them. Valid as long as the server.
+  const SocketAddress& address() const { return first_address_; }
   uint16_t port() const { return address().port(); }
 
   // ---- The end
@@ -132,7 +134,7 @@ class TCPServer {
 
   // ---- What it has done. Any thread.
 
-  // What one loop of the pool has of this server.
+  // What one loop of the pool has of this server; `loop` is its number in the pool.
   struct LoopStats {
     uint64_t accepted = 0;
     uint64_t open = 0;
@@ -142,7 +144,8 @@ class TCPServer {
   LoopStats stats(size_t loop) const;
   uint64_t open_connections() const;
   AcceptMetrics accept_metrics() const;
-  // The same for each loop that accepts, under its name: the acceptor's, or those of the pool.
+  // The same for each loop that accepts, under the loop's name: the acceptor's own, or those of the
+  // pool.
   struct AcceptorStats {
     std::string loop;
     AcceptMetrics metrics;
@@ -150,7 +153,8 @@ class TCPServer {
   std::vector<AcceptorStats> acceptors() const;
 
   // What it listens on, what it has accepted, and what is on the acceptor's loop, for a person.
-  // Its connections are handlers of the pool's loops: LoopPool::dump(). Takes `limit` at most.
+  // Its connections are handlers of the pool's loops: LoopPool::dump() has them. Waits `limit` at
+  // most for the acceptor's loop.
   std::string dump(std::chrono::nanoseconds limit = kDumpLimit) const;
 
   const std::string& name() const { return options_.name; }
@@ -186,16 +190,9 @@ class TCPServer {
   template <class H>
   static Task<void> handle_stream(std::shared_ptr<const H> handler,
                                   std::shared_ptr<IOStream> stream) {
-    struct Closer {
-      std::shared_ptr<IOStream> stream;
-      bool threw = true;
-      ~Closer() {
-        if (threw) stream->close(absl::InternalError("the connection's handler threw"));
-        internal::StreamAccess::answered(std::move(stream));
-      }
-    } closer{stream};
+    internal::Answering answering(stream);
     co_await (*handler)(std::move(stream));
-    closer.threw = false;
+    answering.finish();
   }
 
   // An acceptor is made, used and destroyed on its loop.
@@ -217,7 +214,7 @@ class TCPServer {
   void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
   void stop_listening_then(Callback then);
   bool some_loop_runs() const;
-  // That of the pool's loops.
+  // What the deadlines go by: the clock of the pool's loops.
   IOLoop::TimePoint time() const { return pool_.loop(0).time(); }
   std::shared_ptr<internal::DrainProgress> begin_drain(IOLoop::TimePoint deadline,
                                                        absl::AnyInvocable<void(DrainReport)> done);
@@ -234,7 +231,9 @@ class TCPServer {
   std::shared_ptr<const ConnectionDispatcher::Adopt> adopt_;
 
   mutable internal::Mutex mutex_;
-  std::vector<SocketAddress> addresses_;  // written under the lock
+  // Written once, by the first listen() that succeeds: read without the lock after it.
+  SocketAddress first_address_;
+  std::vector<SocketAddress> addresses_ ABSL_GUARDED_BY(mutex_);
   std::vector<Listening> listening_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<ConnectionDispatcher> dispatcher_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<LoopThread> accept_thread_ ABSL_GUARDED_BY(mutex_);

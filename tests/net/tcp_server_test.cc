@@ -12,11 +12,13 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "gyre/loop/loop_access.h"
 #include "gyre/loop/task.h"
 #include "gyre/net/listen_socket.h"
 #include "gyre/net/socket_address.h"
@@ -148,6 +150,23 @@ TEST_P(TCPServerServes, ACoroutineThatThrowsClosesItsConnection) {
   EXPECT_TRUE(client.sees_end());
 }
 
+// Its stream belongs to the loop on which it began.
+TEST_P(TCPServerServes, ACoroutineThatThrowsOnAnotherLoopClosesItsConnection) {
+  log_.allow("from afar");
+  serve([this](std::shared_ptr<IOStream> stream) -> Task<void> {
+    static_cast<void>(co_await stream->read_bytes(1));
+    IOLoop& other = pool_->loop(&stream->loop() == &pool_->loop(0) ? 1 : 0);
+    static_cast<void>(co_await resume_on(other));
+    throw std::runtime_error("from afar");
+  });
+  for (int i = 0; i < 10; ++i) {
+    TcpClient client = connect();
+    EXPECT_TRUE(client.send("x"));
+    EXPECT_TRUE(client.sees_end());
+  }
+  EXPECT_TRUE(comes_true([&] { return server_->open_connections() == 0; }));
+}
+
 TEST_P(TCPServerServes, ClientsThatResetLeaveNothingBehind) {
   serve_echo();
   for (int i = 0; i < 100; ++i) {
@@ -195,6 +214,27 @@ TEST_P(TCPServerServes, OnSeveralAddresses) {
   EXPECT_EQ(server_->address(), first);
   TcpClient client = connect();
   expect_echo(client);
+}
+
+// The address is handed out as a reference, and asked for without a lock.
+TEST_P(TCPServerServes, OnFurtherAddressesWhileTheFirstIsLookedAt) {
+  serve_echo();
+  const SocketAddress& first = server_->address();
+  const uint16_t port = first.port();
+  std::thread listener([&] {
+    for (int i = 0; i < 8; ++i) EXPECT_TRUE(server_->listen(0, "127.0.0.1").ok());
+  });
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(server_->port(), port);
+  listener.join();
+  EXPECT_EQ(first.port(), port);
+}
+
+TEST_P(TCPServerServes, HoweverLargeTheBatchesMayBe) {
+  TCPServerOptions largest = options();
+  largest.accept_batch = std::numeric_limits<size_t>::max();
+  serve([](std::shared_ptr<IOStream> stream) { stream->write("!"); }, std::move(largest));
+  TcpClient client = connect();
+  EXPECT_EQ(client.receive(1), "!");
 }
 
 TEST_P(TCPServerServes, OnEveryIPv4AddressWithoutAHost) {
@@ -251,6 +291,30 @@ TEST_P(TCPServerServes, OnAPoolThatWasStoppedIsAnErrorAndLeavesNothing) {
       *pool_, [](std::shared_ptr<IOStream>) {}, options());
   // Which thread accepts decides whether it is noticed now.
   server_->listen(0, "127.0.0.1").IgnoreError();
+}
+
+// The post that makes the acceptor is destroyed by the loop, unrun.
+TEST_P(TCPServerServes, OnALoopThatClosesMeanwhileIsAnErrorAndLeavesNothing) {
+  if (std::get<AcceptMode>(GetParam()) == AcceptMode::kThread) {
+    GTEST_SKIP() << "the acceptor's loop is the server's own";
+  }
+  IOLoop& loop = pool_->loop(0);
+  Event blocked;
+  loop.add_callback([&] {
+    blocked.set();
+    const auto queue = internal::LoopAccess::queue(loop);
+    for (Patience patience; queue->quiet() && patience.left();) std::this_thread::yield();
+    pool_->stop();
+  });
+  ASSERT_TRUE(blocked.wait());
+  server_ = std::make_unique<TCPServer>(
+      *pool_, [](std::shared_ptr<IOStream>) {}, options());
+  absl::Status status;
+  std::thread listener([&] { status = server_->listen(0, "127.0.0.1"); });
+  pool_->join();
+  EXPECT_TRUE(loop.close().ok());
+  listener.join();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition) << status;
 }
 
 // ---- What has no mode
