@@ -33,10 +33,13 @@ class Answers {
     return texts_[index];
   }
 
-  // Returns after kLook, or when another answer has come.
-  void wait() {
+  // Returns when it has come; at `end`, or after kLook, without it.
+  void wait(size_t index, steady_clock::time_point end) {
+    const auto look = std::min(end, steady_clock::now() + kLook);
     internal::MutexLock lock(mutex_);
-    changed_.wait_for(mutex_, kLook);
+    while (!texts_[index].has_value()) {
+      if (changed_.wait_until(mutex_, look) == std::cv_status::timeout) return;
+    }
   }
 
  private:
@@ -74,7 +77,7 @@ std::string dump_loops(std::span<IOLoop* const> loops, std::chrono::nanoseconds 
     }
   }
   for (size_t i = 0; i < loops.size(); ++i) {
-    while (is_awaited(*loops[i], i, *answers) && steady_clock::now() < end) answers->wait();
+    while (is_awaited(*loops[i], i, *answers) && steady_clock::now() < end) answers->wait(i, end);
   }
   std::string text;
   for (size_t i = 0; i < loops.size(); ++i) {
