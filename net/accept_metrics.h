@@ -8,7 +8,7 @@
 
 namespace gyre {
 
-// What became of the connections that asked for a server. A snapshot: the counts were read one
+// What became of the connections that came to a server. A snapshot: the counts were read one
 // after the other.
 struct AcceptMetrics {
   uint64_t accepted = 0;  // taken out of the kernel's queue, and let in
@@ -27,8 +27,8 @@ struct AcceptMetrics {
   uint64_t hand_overs = 0;
   uint64_t largest_batch = 0;
   uint64_t back_offs = 0;  // accepting was paused, since no file descriptor or buffer was left
-  uint64_t spares_lost =
-      0;               // the file descriptor that was given up for it was another thread's first
+  // The file descriptor that was given up to shed a connection was another thread's first.
+  uint64_t spares_lost = 0;
   uint64_t waits = 0;  // accepting was paused at a limit
 
   uint64_t rejected() const {

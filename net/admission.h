@@ -52,7 +52,7 @@ namespace internal {
 
 class Admission;
 
-// InvalidArgument names the limit that is none.
+// InvalidArgument names a limit that makes no sense: negative, or no number.
 absl::Status check(const ConnectionLimits& limits);
 
 // A connection's place under the limits, given back when it is destroyed. Move-only; a default one

@@ -61,7 +61,7 @@ class ConnectOperation : public std::enable_shared_from_this<ConnectOperation> {
   void arm_timer();
   void start_attempt(size_t index);
   void stop_attempt(size_t index);
-  // 0, or an errno other than EINPROGRESS.
+  // Makes the attempt's socket, bound to the source that was asked for.
   absl::Status open(Attempt& attempt) const;
   absl::Status bind_source(const Attempt& attempt) const;
   void connect_socket(size_t index);

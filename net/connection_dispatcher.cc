@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "gyre/loop/io_loop.h"
+#include "gyre/loop/loop_access.h"
 #include "gyre/net/source_counts.h"
 
 namespace gyre {
@@ -55,7 +56,7 @@ size_t ConnectionDispatcher::pick(const AcceptedConnection& connection) {
     return *loop;
   }
   next_ = (next_ + 1) % size();
-  // Without room nowhere it would not have been accepted.
+  // Where no loop has room it would not have been accepted.
   return next_with_room(next_);
 }
 

@@ -15,8 +15,9 @@
 
 namespace gyre {
 
-// The user's own choice of a loop, on the accepting thread: it must not block. One that is out of
-// range or has no room, or an exception, is the next loop's.
+// The user's own choice of a loop, by its number in the pool. Called on the accepting thread: it
+// must not block. If the loop is out of range or has no room, or if it throws, the next loop with
+// room is taken.
 using PickLoop = std::function<size_t(const SocketAddress& peer, const LoopLoads& loads)>;
 
 // Deals accepted connections out to loops: one post to each loop for a batch, hence at most one

@@ -62,13 +62,14 @@ class IOStream final : private internal::EventHandler,
  public:
   using CloseCallback = absl::AnyInvocable<void(const absl::Status& reason)>;
 
-  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does, InvalidArgument for
-  // options that are none; the fd is closed then.
+  // Takes the fd of a connected socket over. Fails as IOLoop::add_handler does, InvalidArgument
+  // names an option that makes no sense; the fd is closed then.
   static absl::StatusOr<std::shared_ptr<IOStream>> create(IOLoop& loop, UniqueFd fd,
                                                           const IOStreamOptions& options = {});
 
   // Connects, and calls done(absl::StatusOr<std::shared_ptr<IOStream>>) in a later iteration. The
-  // error is the kernel's and names the address; DeadlineExceeded after connect_timeout.
+  // error is the kernel's and names the address; DeadlineExceeded after connect_timeout. Never
+  // called if the loop is closed before.
   using ConnectCallback = absl::AnyInvocable<void(absl::StatusOr<std::shared_ptr<IOStream>>)>;
   static void connect(IOLoop& loop, const SocketAddress& address, ConnectCallback done,
                       const IOStreamOptions& options = {});
@@ -199,8 +200,8 @@ class IOStream final : private internal::EventHandler,
   // ended, too, the stream closes. Idempotent.
   void shutdown_write();
 
-  // The same, once the stream is idle: no request has come that is not answered. So a server ends
-  // its connections without cutting an answer off. Busy is a stream
+  // close_when_flushed(), once the stream is idle: no request has come that is not answered. So a
+  // server ends its connections without cutting an answer off. Busy is a stream
   //   - whose coroutine got the answer of a read_* and has not asked for the next one yet; the same
   //     for the callback form;
   //   - that has received bytes which nobody took (a part of a request), or which are still to be

@@ -32,7 +32,7 @@ struct GateSettings {
 };
 
 // Closes it and gives its place back, and tells the books then: who waits for a place looks for it.
-void lose(GatedConnection connection, LoopConnections& connections) {
+void lose(AcceptedConnection connection, LoopConnections& connections) {
   connection = {};
   connections.count_lost();
 }
@@ -40,7 +40,7 @@ void lose(GatedConnection connection, LoopConnections& connections) {
 // A connection whose header is awaited. Deletes itself when the loop has released it.
 class ProxyGate final : public EventHandler, public PendingConnection {
  public:
-  static void start(std::shared_ptr<const GateSettings> settings, GatedConnection connection,
+  static void start(std::shared_ptr<const GateSettings> settings, AcceptedConnection connection,
                     LoopConnections& connections, const SocketAddress& peer) {
     std::unique_ptr<ProxyGate> gate(
         new ProxyGate(std::move(settings), std::move(connection), connections, peer));
@@ -49,7 +49,7 @@ class ProxyGate final : public EventHandler, public PendingConnection {
   }
 
  private:
-  ProxyGate(std::shared_ptr<const GateSettings> settings, GatedConnection connection,
+  ProxyGate(std::shared_ptr<const GateSettings> settings, AcceptedConnection connection,
             LoopConnections& connections, const SocketAddress& peer)
       : settings_(std::move(settings)),
         connections_(connections.shared_from_this()),
@@ -60,7 +60,7 @@ class ProxyGate final : public EventHandler, public PendingConnection {
                  [this] { refuse(absl::DeadlineExceededError("no PROXY header in time")); }) {}
 
   void wait(std::unique_ptr<ProxyGate> self) {
-    if (absl::Status status = LoopAccess::add(connections_->loop(), fd_of(connection_), *this,
+    if (absl::Status status = LoopAccess::add(connections_->loop(), connection_.fd.get(), *this,
                                               IOLoop::READ, Trigger::kLevel);
         !status.ok()) {
       return refuse(status);
@@ -90,14 +90,14 @@ class ProxyGate final : public EventHandler, public PendingConnection {
     // Looked at first and then taken, so that not one byte of what follows is.
     char buffer[512];
     for (;;) {
-      const IoResult seen = peek(fd_of(connection_), buffer, sizeof(buffer));
+      const IoResult seen = peek(connection_.fd.get(), buffer, sizeof(buffer));
       if (seen.would_block()) return false;
       if (!seen.ok() || seen.count == 0) {
         ended(seen);
         return true;
       }
       const size_t taken = parser_.feed({buffer, static_cast<size_t>(seen.count)});
-      if (const IoResult result = receive(fd_of(connection_), buffer, taken); !result.ok()) {
+      if (const IoResult result = receive(connection_.fd.get(), buffer, taken); !result.ok()) {
         ended(result);
         return true;
       }
@@ -132,11 +132,11 @@ class ProxyGate final : public EventHandler, public PendingConnection {
     const std::shared_ptr<const GateSettings> settings = settings_;
     const std::shared_ptr<LoopConnections> connections = connections_;
     const ProxyHeader header = parser_.header();
-    GatedConnection connection = std::move(connection_);
+    AcceptedConnection connection = std::move(connection_);
     if (std::exchange(registered_, false)) {
       timeout_.stop();
       connections->remove_pending(*this);
-      LoopAccess::remove(connections->loop(), fd_of(connection));
+      LoopAccess::remove(connections->loop(), connection.fd.get());
     }
     if (!admitted) return lose(std::move(connection), *connections);
     settings->adopt(std::move(connection), *connections, &header);
@@ -145,15 +145,15 @@ class ProxyGate final : public EventHandler, public PendingConnection {
   const std::shared_ptr<const GateSettings> settings_;
   const std::shared_ptr<LoopConnections> connections_;
   const SocketAddress peer_;
-  GatedConnection connection_;
+  AcceptedConnection connection_;
   bool registered_ = false;
   ProxyHeaderParser parser_;
   IdleTimeout timeout_;
 };
 
-void let_in(const std::shared_ptr<const GateSettings>& settings, GatedConnection connection,
+void let_in(const std::shared_ptr<const GateSettings>& settings, AcceptedConnection connection,
             LoopConnections& connections) {
-  const absl::StatusOr<SocketAddress> peer = SocketAddress::peer_of(fd_of(connection));
+  const absl::StatusOr<SocketAddress> peer = SocketAddress::peer_of(connection.fd.get());
   if (!peer.ok()) return lose(std::move(connection), connections);  // it has been reset
   if (settings->options.trusted.contains(*peer)) {
     return ProxyGate::start(settings, std::move(connection), connections, *peer);
@@ -168,16 +168,16 @@ void let_in(const std::shared_ptr<const GateSettings>& settings, GatedConnection
 
 }  // namespace
 
-absl::AnyInvocable<void(GatedConnection connection, LoopConnections& loop) const> behind_proxy(
+absl::AnyInvocable<void(AcceptedConnection connection, LoopConnections& loop) const> behind_proxy(
     std::optional<ProxyProtocolOptions> options, AdoptConnection adopt) {
   if (!options.has_value()) {
-    return [adopt = std::move(adopt)](GatedConnection connection, LoopConnections& loop) {
+    return [adopt = std::move(adopt)](AcceptedConnection connection, LoopConnections& loop) {
       adopt(std::move(connection), loop, nullptr);
     };
   }
   const std::shared_ptr<const GateSettings> settings(
       new GateSettings{*std::move(options), std::move(adopt)});
-  return [settings](GatedConnection connection, LoopConnections& loop) {
+  return [settings](AcceptedConnection connection, LoopConnections& loop) {
     let_in(settings, std::move(connection), loop);
   };
 }

@@ -11,19 +11,15 @@
 
 namespace gyre::internal {
 
-// What an acceptor hands on. Only these two lines know what it is made of.
-using GatedConnection = AcceptedConnection;
-inline int fd_of(const GatedConnection& connection) { return connection.fd.get(); }
-
 // Makes a stream of an accepted connection that is counted with `loop`; on the loop's thread. The
 // header is nullptr where there was none.
-using AdoptConnection = absl::AnyInvocable<void(GatedConnection connection, LoopConnections& loop,
-                                                const ProxyHeader* header) const>;
+using AdoptConnection = absl::AnyInvocable<void(
+    AcceptedConnection connection, LoopConnections& loop, const ProxyHeader* header) const>;
 
 // What a server does with the connections that it accepts: `adopt` at once where there are no
 // options; otherwise once the header of a PROXY protocol was read, exactly its bytes and no more. A
 // connection that is refused, or ends before, is closed and given back to the loop's books.
-absl::AnyInvocable<void(GatedConnection connection, LoopConnections& loop) const> behind_proxy(
+absl::AnyInvocable<void(AcceptedConnection connection, LoopConnections& loop) const> behind_proxy(
     std::optional<ProxyProtocolOptions> options, AdoptConnection adopt);
 
 }  // namespace gyre::internal

@@ -65,7 +65,8 @@ ReadMatch match(ReadRequest& request, std::string_view input);
 // Whether no bytes at all are the answer.
 bool wants_nothing(const ReadRequest& request);
 
-// Whether so much input is more than the request may go without an answer.
+// Whether a request that `input` bytes have not answered cannot be answered by more, since it has a
+// max_bytes.
 bool is_exhausted(const ReadRequest& request, size_t input);
 
 // Moves the front of `input` to where the reader wants it, unless it is there already. Gives how

@@ -6,9 +6,10 @@
 
 namespace gyre {
 
-// Writes what a server has done, with the labels server="NAME", as TCPServerOptions::name has it,
-// and loop="NAME". Servers on one page need different names. Any thread.
-void add_metrics(PrometheusText& text, const TCPServer& server);
+// Adds what a server has done to a page, with the labels server="NAME", as TCPServerOptions::name
+// has it, and loop="NAME". Servers on one page need different names. Any thread, as far as the
+// server is concerned; the page is the caller's.
+void add_metrics(PrometheusText& page, const TCPServer& server);
 
 }  // namespace gyre
 

@@ -60,10 +60,10 @@ IoResult peek(int fd);
 // recv(2) that leaves the bytes where they are.
 IoResult peek(int fd, char* buffer, size_t size);
 
-// A connection of a listening socket: its fd in `count`.
 // What bind(2) and listen(2) failed with, as "<what><address>: <errno's text>; <what to do>".
 absl::Status bind_error(int error, const std::string& what, const SocketAddress& address);
 
+// A connection of a listening socket: its fd, which the caller owns, in `count`.
 IoResult accept(int listener);
 IoResult accept(int listener, SocketAddress& peer);
 

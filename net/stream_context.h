@@ -17,7 +17,7 @@ namespace gyre::internal {
 
 class StreamContext;
 
-// InvalidArgument names the option that is none.
+// InvalidArgument names an option that makes no sense.
 absl::Status check(const IOStreamOptions& options);
 
 // A counted reference, as long as a pointer.
@@ -42,7 +42,7 @@ class StreamContextRef {
 // What the streams of one loop that have the same options have in common.
 class StreamContext {
  public:
-  // Finds it with the loop, or makes it. InvalidArgument names the option that is none.
+  // Finds it with the loop, or makes it. InvalidArgument names an option that makes no sense.
   static absl::StatusOr<StreamContextRef> of(IOLoop& loop, const IOStreamOptions& options);
 
   StreamContext(IOLoop& loop, const IOStreamOptions& options);

@@ -58,7 +58,7 @@ struct UDPDatagram {
 class UDPSocket final : public std::enable_shared_from_this<UDPSocket> {
  public:
   // What UDP over IPv4 can carry.
-  static constexpr size_t kMaxDatagramBytes = 65507;
+  static constexpr size_t kMaxDatagramBytes = internal::UdpSendQueue::kMaxMessageBytes;
 
   // Receives from everybody, on a local address of this machine; port 0: the kernel picks one.
   // InvalidArgument for an address that is no IPv4 or IPv6 one; otherwise as ListenSocket::bind.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "gyre/loop/errno_status.h"
 #include "gyre/net/socket_address.h"
+#include "gyre/net/socket_ops.h"
 
 namespace gyre {
 namespace {
@@ -20,11 +21,6 @@ namespace {
 constexpr int kReceiveFlags = MSG_CMSG_CLOEXEC;
 #else
 constexpr int kReceiveFlags = 0;  // each is marked after it came
-#endif
-#if defined(MSG_NOSIGNAL)
-constexpr int kSendFlags = MSG_NOSIGNAL;
-#else
-constexpr int kSendFlags = 0;
 #endif
 
 std::string on_fd(const char* what, int fd) { return absl::StrFormat("%s on fd %d", what, fd); }
@@ -115,7 +111,7 @@ absl::StatusOr<size_t> send_fds(int socket, std::span<const int> fds, std::strin
     std::memcpy(CMSG_DATA(control), fds.data(), fds.size_bytes());
   }
   for (;;) {
-    const ssize_t sent = ::sendmsg(socket, &message, kSendFlags | MSG_DONTWAIT);
+    const ssize_t sent = ::sendmsg(socket, &message, internal::kSendFlags | MSG_DONTWAIT);
     if (sent >= 0) return static_cast<size_t>(sent);
     if (errno != EINTR) return failed(errno, "sending fds", socket);
   }

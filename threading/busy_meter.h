@@ -31,8 +31,9 @@ class BusyMeter {
   // Takes the counts again, if kInterval has passed since it did last.
   void update(TimePoint now, absl::FunctionRef<Reading(size_t loop)> read);
 
-  // From 0 to 1. Each connection that came since the last look counts as the average one did then:
-  // otherwise all of them would go to the loop that was idle at that moment.
+  // From 0 to 1. `connections`: how many the loop has now. Each that came since the last update
+  // counts as the average one did then: otherwise all of them would go to the loop that was idle
+  // then.
   double busy(size_t loop, uint64_t connections) const;
 
  private:

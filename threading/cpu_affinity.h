@@ -18,7 +18,8 @@ int usable_cpus();
 // The CPUs of the calling thread's affinity mask, in order; empty where the platform does not say.
 std::vector<int> affinity_mask();
 
-// Binds the calling thread to one CPU. Unimplemented where the platform cannot.
+// Binds the calling thread to one CPU. InvalidArgument for one that does not exist or is not
+// allowed, Unimplemented where the platform cannot.
 absl::Status pin_this_thread(int cpu);
 
 // Names the calling thread, for debuggers and ps; cut to what the platform allows (Linux: 15
@@ -27,8 +28,9 @@ void name_this_thread(std::string_view name);
 
 namespace internal {
 
-// The CPUs that a cgroup's limit allows, or 0 for no limit. `root` is where the cgroup file systems
-// are mounted and `membership` the text of /proc/self/cgroup; tests give their own.
+// How many CPUs a cgroup's limit allows, which may be a fraction; 0: there is no limit. `root` is
+// where the cgroup file systems are mounted and `membership` the text of /proc/self/cgroup; tests
+// give their own.
 double cgroup_cpu_limit(const std::string& root, const std::string& membership);
 
 }  // namespace internal

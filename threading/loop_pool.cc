@@ -1,5 +1,7 @@
 #include "gyre/threading/loop_pool.h"
 
+#include <utility>
+
 #include "absl/strings/str_format.h"
 #include "gyre/loop/log.h"
 #include "gyre/threading/cpu_affinity.h"

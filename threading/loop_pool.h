@@ -29,7 +29,7 @@ struct LoopPoolOptions {
   Backend backend = Backend::kDefault;
   // See IOLoopOptions.
   std::chrono::nanoseconds spin{0};
-  // See LoopThreadOptions. Of the threads that are made beside the pool for it, too: a server's
+  // See LoopThreadOptions. It makes the loops of threads that serve the pool, too: a server's
   // acceptor.
   LoopFactory make_loop = nullptr;
 };
@@ -37,8 +37,8 @@ struct LoopPoolOptions {
 // Several loops, each in a thread of its own, as one unit. Any thread.
 class LoopPool {
  public:
-  // Every loop runs on return. InvalidArgument for a negative `threads`; else as
-  // LoopThread::create.
+  // Every loop runs on return. InvalidArgument for a negative `threads`, Unimplemented for
+  // `pin_cpus` where threads cannot be bound; else as LoopThread::create.
   static absl::StatusOr<std::unique_ptr<LoopPool>> create(LoopPoolOptions options = {});
 
   // stop() and join(); then the loops are closed. Not from one of its threads.
@@ -47,22 +47,24 @@ class LoopPool {
   LoopPool& operator=(const LoopPool&) = delete;
 
   size_t size() const { return threads_.size(); }
-  // Valid until the pool is destroyed.
+  // Valid until the pool is destroyed. From 0 to size() - 1; another `i` is a checked error.
   IOLoop& loop(size_t i);
   const IOLoop& loop(size_t i) const;
   // Round robin, exact over all callers.
   IOLoop& next();
-  // Posts a call of f to each loop: it may run in several at once.
+  // Posts a call of f to each loop: it may run in several at once, and does not where a loop was
+  // stopped. f is destroyed after the last of them, by whichever thread that is.
   void for_each(absl::AnyInvocable<void(IOLoop&) const> f);
 
   // Every loop with its handlers, connections, timeouts and callbacks, for a person: see
-  // dump_loops(). Takes `limit` at most, however stuck the loops are; for the rest LoopMetrics.
+  // dump_loops(). Waits `limit` at most, however stuck the loops are. For a program: LoopMetrics.
   std::string dump(std::chrono::nanoseconds limit = kDumpLimit) const;
 
-  // As in the options.
+  // As in the options; null where they had none.
   const LoopFactory& loop_factory() const { return make_loop_; }
 
-  // Asks every thread to end after its current iteration. Idempotent; also from the pool's threads.
+  // Asks every thread to end after its current iteration; what is queued does not run any more.
+  // Idempotent; also from the pool's threads. Not signal-safe: post it from a SignalHandler.
   void stop();
   // Waits until stop() was called, and then until every thread has ended: nothing runs after it.
   // Idempotent.

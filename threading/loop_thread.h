@@ -1,33 +1,35 @@
 #ifndef GYRE_THREADING_LOOP_THREAD_H_
 #define GYRE_THREADING_LOOP_THREAD_H_
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gyre/loop/io_loop.h"
 
 namespace gyre {
 
-// What IOLoop::create is.
+// Makes a loop as IOLoop::create does, and fails as it does. Called once for each loop, by one
+// thread at a time; the loop is given to another thread then.
 using LoopFactory = std::function<absl::StatusOr<std::unique_ptr<IOLoop>>(IOLoopOptions)>;
 
 struct LoopThreadOptions {
   // Of the thread, and of its loop in logs and metrics.
   std::string name = "gyre";
   Backend backend = Backend::kDefault;
-  // Binds the thread to this CPU.
+  // Binds the thread to this CPU; unset: the kernel moves it about.
   std::optional<int> cpu = std::nullopt;
   // See IOLoopOptions.
   std::chrono::nanoseconds spin{0};
-  // Makes the loop, instead of IOLoop::create; in the thread that calls create(). For tests in a
-  // time of their own, see gyre/testing/virtual_time.h.
+  // Makes the loop, instead of IOLoop::create (nullptr); in the thread that calls create(). For
+  // tests in a time of their own, see gyre/testing/virtual_time.h.
   LoopFactory make_loop = nullptr;
 };
 
@@ -36,7 +38,7 @@ struct LoopThreadOptions {
 class LoopThread {
  public:
   // Returns once the loop runs. Fails as IOLoop::create does, ResourceExhausted without a thread,
-  // or InvalidArgument for a CPU that the thread cannot be bound to.
+  // InvalidArgument for a CPU that the thread cannot be bound to, Unimplemented where none can be.
   static absl::StatusOr<std::unique_ptr<LoopThread>> create(LoopThreadOptions options = {});
 
   // stop() and join(), then the loop is closed; its fds stay open.

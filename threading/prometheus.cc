@@ -1,6 +1,7 @@
 #include "gyre/threading/prometheus.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "absl/strings/str_format.h"
 
@@ -67,8 +68,8 @@ void PrometheusText::sample(const char* type, std::string_view name, std::string
       absl::StrFormat("%s%s %s\n", name, braced(labels), value.text());
 }
 
-// `le` is what a bucket reaches, itself included; to a nanosecond, DurationHistogram counts what is
-// below.
+// Prometheus counts what equals a bucket's limit (le: less or equal) in it, DurationHistogram in
+// the next one: that is a nanosecond, and makes no difference.
 void PrometheusText::histogram(std::string_view name, std::string_view help, const Labels& labels,
                                const DurationHistogram& histogram) {
   constexpr int kFirst = 12, kLast = 32;

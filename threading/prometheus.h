@@ -49,24 +49,28 @@ class PrometheusText {
     std::string text_;
   };
 
-  // What only grows, and may start again at zero.
+  // What only grows; or starts again at zero, with the process.
   void counter(std::string_view name, std::string_view help, const Labels& labels,
                const Value& value) {
     sample("counter", name, help, labels, value);
   }
+  // What goes up and down: the value of now.
   void gauge(std::string_view name, std::string_view help, const Labels& labels,
              const Value& value) {
     sample("gauge", name, help, labels, value);
   }
-  // Its buckets are powers of two, 4.096 us to 4.3 s, since those are exact (DurationHistogram).
+  // Durations in seconds. The buckets are powers of two, 4.096 us to 4.3 s: those DurationHistogram
+  // counts exactly.
   void histogram(std::string_view name, std::string_view help, const Labels& labels,
                  const DurationHistogram& histogram);
 
-  // All metrics of a loop, with the label loop="NAME". The names have to differ. The loop is read
-  // as IOLoop::metrics() does, and need not run.
+  // All metrics of a loop, with the label loop="NAME"; of a pool: those of each of its loops. The
+  // names have to differ. A loop is read as by IOLoop::metrics(): on any thread, and it need not
+  // run.
   void add(const IOLoop& loop);
   void add(const LoopPool& pool);
 
+  // The page: what a scrape is answered with.
   std::string to_string() const;
 
  private:
