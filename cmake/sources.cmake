@@ -15,6 +15,7 @@ set(GYRE_SOURCES
     loop/idle_wheel.cc
     loop/io_loop.cc
     loop/io_loop_dump.cc
+    loop/io_loop_handlers.cc
     loop/io_loop_lifecycle.cc
     loop/log.cc
     loop/loop_affinity.cc
@@ -132,6 +133,7 @@ set(GYRE_HEADERS
     loop/sync.h
     loop/task.h
     loop/task_root.h
+    loop/time_slice.h
     loop/timer_queue.h
     loop/unique_fd.h
     loop/poller/epoll_poller.h

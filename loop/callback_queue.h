@@ -243,7 +243,8 @@ class CallbackQueue {
   Counter posts_from_outside_;
   Counter wakeups_saved_;
   DurationRecorder post_latency_;
-  Waker& waker_;
+  // Producers read these for each post: not on a line that the consumer writes.
+  alignas(64) Waker& waker_;
   const uint32_t fork_generation_;
   SignalSlots slots_;
 };
