@@ -1,7 +1,6 @@
 // Every example is run, and says what its first lines claim.
 
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "gyre/tests/integration/connection.h"
 #include "gyre/tests/integration/process.h"
 #include "gyre/tests/support/promtool.h"
+#include "gyre/tests/support/temp_folder.h"
 
 namespace gyre::testing {
 namespace {
@@ -199,9 +199,8 @@ std::string said_on(const std::string& host) {
 }
 
 TEST(Examples, UnixSocketTellsWhoIsThereUnderBothOfItsNames) {
-  char directory[] = "/tmp/gyre-XXXXXX";
-  ASSERT_NE(::mkdtemp(directory), nullptr);
-  const std::string path = std::string(directory) + "/whoami";
+  const TempFolder folder;
+  const std::string path = folder.file("whoami");
   const std::string name = "gyre-whoami-" + std::to_string(::getpid());
   Process server({example("unix_socket"), "--path=" + path, "--name=" + name});
   ASSERT_TRUE(server.wait_for_output("listening on unix:@" + name + "\n")) << server.err();
@@ -213,7 +212,7 @@ TEST(Examples, UnixSocketTellsWhoIsThereUnderBothOfItsNames) {
   EXPECT_EQ(said_on("unix:@" + name), expected);
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();
-  EXPECT_EQ(::rmdir(directory), 0) << "its file is left";
+  EXPECT_TRUE(folder.empty()) << "its file is left";
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "gyre/net/listen_socket.h"
 #include "gyre/tests/integration/process.h"
+#include "gyre/tests/support/temp_folder.h"
 
 namespace gyre::testing {
 namespace {
@@ -150,9 +150,8 @@ TEST(EchoServerSignals, SigtermFinishesWhatIsBeingWritten) {
 }
 
 TEST(EchoServerOverAUnixSocket, ServesAndRemovesItsFile) {
-  char directory[] = "/tmp/gyre-XXXXXX";
-  ASSERT_NE(::mkdtemp(directory), nullptr);
-  const std::string path = std::string(directory) + "/echo";
+  const TempFolder folder;
+  const std::string path = folder.file("echo");
   Process server({echo_server(), "--threads=1", "--host=unix:" + path});
   ASSERT_TRUE(server.wait_for_output("listening on unix:" + path + "\n")) << server.err();
   const SocketAddress address = SocketAddress::parse("unix:" + path, 0).value();
@@ -165,7 +164,7 @@ TEST(EchoServerOverAUnixSocket, ServesAndRemovesItsFile) {
   ::close(fd);
   server.signal(SIGTERM);
   EXPECT_EQ(server.wait(), 0) << server.err();
-  EXPECT_EQ(::rmdir(directory), 0) << "its file is left";
+  EXPECT_TRUE(folder.empty()) << "its file is left";
 }
 
 TEST(EchoServerFlags, ANetworkThatIsNoneIsOneLineThatNamesIt) {

@@ -42,7 +42,7 @@ real tests/loop/loop_metrics_test.cc 5 "how long a post waited for a loop that i
 real tests/loop/no_exceptions_test.cc 5 "a program without the kit, to be compiled without exceptions"
 real tests/net/tcp_server_fixture.h 3 "counts of a pool's threads, which nobody announces"
 real tests/net/tcp_server_stop_test.cc 1 "new connections while it drains, not too many"
-real tests/net/acceptor_test.cc 4 "the share of a CPU that it takes without fds"
+real tests/net/acceptor_without_fds_test.cc 4 "the share of a CPU that it takes without fds"
 real tests/net/tcp_server_test.cc 1 "a time that is none, which is refused"
 real tests/threading/loop_dump_test.cc 9 "a dump that gives up waiting for a loop that is stuck; dumps under load"
 real tests/threading/prometheus_test.cc 8 "how times are written; a page under load"

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -282,6 +283,8 @@ __attribute__((noinline)) void block_here_until(const std::function<bool()>& con
   EXPECT_TRUE(condition());
 }
 
+class ReportSink;
+
 class IOLoopWatchdog : public LoopTest {
  protected:
   IOLoopWatchdog() : LoopTest(TestTime::kReal) {
@@ -289,6 +292,7 @@ class IOLoopWatchdog : public LoopTest {
     loop_->set_blocking_log_threshold(milliseconds(10));
   }
   int stacks() const { return log_.count("has blocked the loop"); }
+  void block_until_reported_to(ReportSink& sink);
 };
 GYRE_FOR_EACH_BACKEND(IOLoopWatchdog);
 
@@ -326,20 +330,23 @@ TEST_P(IOLoopWatchdog, SaysNothingMoreOnceItIsSwitchedOff) {
   EXPECT_EQ(stacks(), stacks_before);
 }
 
-TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
-  // No lock is held while the program's sink runs.
-  struct Sink : LogSink {
-    void write(LogLevel, std::string_view text) override {
-      if (text.find("has blocked") == std::string_view::npos) return;
-      std::thread([] {
-        absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create({.make_current = false});
-        (*loop)->set_blocking_log_threshold(milliseconds(10));
-      }).join();
-      reported.set();
-    }
-    Event reported;
-  };
-  static Sink sink;  // the watchdog may still be in it when this test ends
+// Calls a function in the watchdog's thread for each report, and says that it has.
+class ReportSink : public LogSink {
+ public:
+  explicit ReportSink(std::function<void()> on_report) : on_report_(std::move(on_report)) {}
+  void write(LogLevel, std::string_view text) override {
+    if (text.find("has blocked") == std::string_view::npos) return;
+    on_report_();
+    reported.set();
+  }
+  Event reported;
+
+ private:
+  const std::function<void()> on_report_;
+};
+
+// `sink` is static: the watchdog may still be in it when the test ends.
+void IOLoopWatchdog::block_until_reported_to(ReportSink& sink) {
   const int reported_before = sink.reported.times();
   LogSink* const previous = set_log_sink(&sink);
   loop_->add_callback([&] { EXPECT_TRUE(sink.reported.wait(reported_before + 1)); });
@@ -348,29 +355,30 @@ TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
   set_log_sink(previous);
 }
 
-TEST_P(IOLoopWatchdog, ItsThreadTakesNoSignalsOfTheProgram) {
-  struct Sink : LogSink {
-    void write(LogLevel, std::string_view text) override {
-      if (text.find("has blocked") == std::string_view::npos) return;
-      sigset_t blocked;
-      pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
-      takes_none = sigismember(&blocked, SIGTERM) == 1 && sigismember(&blocked, SIGALRM) == 1;
-      reported.set();
-    }
-    std::atomic<bool> takes_none = false;
-    Event reported;
-  };
-  static Sink sink;  // the watchdog may still be in it when this test ends
-  const int reported_before = sink.reported.times();
-  LogSink* const previous = set_log_sink(&sink);
-  loop_->add_callback([&] { EXPECT_TRUE(sink.reported.wait(reported_before + 1)); });
-  run_turns(1);
-  loop_->set_blocking_log_threshold(milliseconds(0));
-  set_log_sink(previous);
-  EXPECT_TRUE(sink.takes_none);
+TEST_P(IOLoopWatchdog, TheProgramsSinkMaySwitchWatchdogsOnAndOff) {
+  // No lock is held while the program's sink runs.
+  static ReportSink sink([] {
+    std::thread([] {
+      absl::StatusOr<std::unique_ptr<IOLoop>> loop = IOLoop::create({.make_current = false});
+      (*loop)->set_blocking_log_threshold(milliseconds(10));
+    }).join();
+  });
+  block_until_reported_to(sink);
+}
+
+// Whether this thread blocks the signals that programs live with.
+bool blocks_signals() {
   sigset_t blocked;
   pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
-  EXPECT_EQ(sigismember(&blocked, SIGTERM), 0) << "this thread goes on to take them";
+  return sigismember(&blocked, SIGTERM) == 1 && sigismember(&blocked, SIGALRM) == 1;
+}
+
+TEST_P(IOLoopWatchdog, ItsThreadTakesNoSignalsOfTheProgram) {
+  static std::atomic<bool> takes_none = false;
+  static ReportSink sink([] { takes_none = blocks_signals(); });
+  block_until_reported_to(sink);
+  EXPECT_TRUE(takes_none);
+  EXPECT_FALSE(blocks_signals()) << "this thread goes on to take them";
 }
 
 TEST_P(IOLoopWatchdog, AThreadMayEndRightAfterACallThatIsReported) {

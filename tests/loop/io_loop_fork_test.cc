@@ -55,6 +55,15 @@ class IOLoopFork : public LoopTest {
     return 0;
   }
 
+  // Counts how often watched_.a had something to read.
+  void watch(int& calls) {
+    const auto handler = [&calls](int fd, uint32_t) {
+      ++calls;
+      read_available(fd);
+    };
+    ASSERT_TRUE(loop_->add_handler(watched_.a.get(), handler, IOLoop::READ).ok());
+  }
+
   FdPair watched_ = socket_pair();
 };
 GYRE_FOR_EACH_BACKEND(IOLoopFork);
@@ -62,15 +71,7 @@ GYRE_FOR_EACH_BACKEND(IOLoopFork);
 TEST_P(IOLoopFork, AChildIsRefusedWhateverItTriesAndTheParentGoesOn) {
   // Guards the kernel's set of watched fds, which the child shares: it must not change it.
   int calls = 0;
-  ASSERT_TRUE(loop_
-                  ->add_handler(
-                      watched_.a.get(),
-                      [&](int fd, uint32_t) {
-                        ++calls;
-                        read_available(fd);
-                      },
-                      IOLoop::READ)
-                  .ok());
+  watch(calls);
   loop_->add_callback([&] { ++calls; });
   FdPair other = socket_pair();
   EXPECT_EQ(in_child([&] {
@@ -125,15 +126,7 @@ TEST_P(IOLoopFork, AForkInACallbackLeavesTheParentRunning) {
 TEST_P(IOLoopFork, AChildOfAForkBesideTheLoopsThreadHasALoopThatNobodyRuns) {
   // The thread that runs the loop does not exist in the child, so nothing may wait for it.
   int calls = 0;
-  ASSERT_TRUE(loop_
-                  ->add_handler(
-                      watched_.a.get(),
-                      [&](int fd, uint32_t) {
-                        ++calls;
-                        read_available(fd);
-                      },
-                      IOLoop::READ)
-                  .ok());
+  watch(calls);
   LoopInThread thread(*loop_);
   EXPECT_EQ(in_child([&] {
               if (const int failed = use_in_child(watched_.b.get()); failed != 0) return failed;

@@ -3,7 +3,6 @@
 #include "gyre/net/unix_socket.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include "gyre/net/socket_address.h"
 #include "gyre/tests/net/stream_fixture.h"
 #include "gyre/tests/support/sockets.h"
+#include "gyre/tests/support/temp_folder.h"
 
 namespace gyre::testing {
 namespace {
@@ -29,25 +29,11 @@ namespace {
 using absl::StatusCode;
 using ::testing::HasSubstr;
 
-// A directory of this test's own: short, since a socket's path is limited.
-class Directory {
+class Directory : public TempFolder {
  public:
-  Directory() {
-    char name[] = "/tmp/gyre-XXXXXX";
-    path_ = ::mkdtemp(name) != nullptr ? name : "";
-    EXPECT_NE(path_, "");
-  }
-  ~Directory() {
-    ::unlink(file("socket").c_str());
-    ::rmdir(path_.c_str());
-  }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
   SocketAddress address() const {
     return SocketAddress::parse("unix:" + file("socket"), 0).value();
   }
-
- private:
-  std::string path_;
 };
 
 bool exists(const std::string& path) {
