@@ -61,7 +61,7 @@ namespace internal {
 
 // The counts behind it: written by one thread, read by any. No lock, no allocation, no atomic
 // read-modify-write; about ten instructions.
-class alignas(64) DurationRecorder {
+class DurationRecorder {
  public:
   // One thread. A negative duration counts as zero.
   void record(std::chrono::nanoseconds duration) {
