@@ -138,7 +138,8 @@ void IOLoop::run_timeouts(uint64_t added_before) {
   if (timers_.next_deadline() > now) return;
   TimeSlice slice(clock_, time_slice_);
   uint64_t count = 0;
-  while (timers_.run_one(now, added_before, [&](CallbackNode* node, TimePoint deadline) {
+  timers_.begin_batch(now, added_before);
+  while (timers_.run_one([&](CallbackNode* node, TimePoint deadline) {
     counters_.timer_lateness.record(internal::saturating_sub(slice.latest(), deadline));
     const CallSite site = node->site();
     counters_.running.set_timeout(site);
@@ -147,7 +148,6 @@ void IOLoop::run_timeouts(uint64_t added_before) {
     ++count;
     if (slice.over() && !queue_->stop_requested()) break;
   }
-  timers_.restore();
   counters_.timeouts.add(count);
 }
 

@@ -207,7 +207,7 @@ TEST_F(TimerScale, ManyDueAtOnceThatCancelEachOtherLeaveNoneToFireTwice) {
   for (int i = 0; i < count; ++i) ASSERT_EQ(fired[i], i % 2 == 0 ? 1 : 0) << i;
 }
 
-TEST_F(TimerScale, CancellingManyThatWereSetAsideTakesNoLongerThanCancellingOthers) {
+TEST_F(TimerScale, CancellingManyThatAreDueAndTooNewTakesNoLongerThanCancellingOthers) {
   // Due timers that are newer than the iteration are set aside while an older one runs; that one
   // cancels them all. Were each cancel a search through them, this would take a hundred times as
   // long.
