@@ -1,7 +1,7 @@
-// The library for those who build without exceptions and RTTI: with --config=noexc this program,
-// and all that it is linked with, is compiled so. (In the other configurations it is a small test
-// of the same.) No test framework: theirs need exceptions for some of what they do. In real time,
-// a few milliseconds of it, with what a user links and nothing else.
+// The library for those who build without exceptions and RTTI: the test of the CMake package, and
+// --config=noexc, compile this program and all that it is linked with so. (Elsewhere it is a small
+// test of the same.) No test framework: theirs need exceptions for some of what they do. In real
+// time, a few milliseconds of it, with what a user links and nothing else.
 
 #include <chrono>
 #include <cstdio>

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gyre builds and installs with CMake; a project that finds it, by CMake and by pkg-config, runs.
+# gyre builds and installs with CMake; a project that finds it, by CMake and by pkg-config, runs. The
+# library is built without exceptions and RTTI: so the same build shows that it needs neither.
 set -euo pipefail
 
 # The test starts in its runfiles, where MODULE.bazel is a link into the source tree.
@@ -22,8 +23,8 @@ says() { # EXPECTED PROGRAM
 }
 
 # -O0: what is tested is the package, not the code.
-step "configure" cmake -S "$root" -B "$scratch/build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O0 \
-  -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib
+step "configure" cmake -S "$root" -B "$scratch/build" -DCMAKE_BUILD_TYPE=Debug \
+  -DCMAKE_CXX_FLAGS="-O0 -fno-exceptions -fno-rtti" -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib
 step "build" cmake --build "$scratch/build" --parallel 2
 step "install" cmake --install "$scratch/build"
 
@@ -40,6 +41,9 @@ read -ra flags < <(pkg-config --cflags --libs --static gyre)
 step "compile with pkg-config's flags" c++ -std=c++20 "$root/examples/consumer/main.cc" "${flags[@]}" \
   -o "$scratch/hello_pkg_config"
 says "2 loops said hello" "$scratch/hello_pkg_config"
+step "compile a program without exceptions" c++ -std=c++20 -fno-exceptions -fno-rtti \
+  "$root/tests/loop/no_exceptions_test.cc" "${flags[@]}" -o "$scratch/no_exceptions"
+step "run it" timeout 60 "$scratch/no_exceptions"
 
 # Every installed header is enough for itself.
 for header in $(cd "$prefix/include" && find gyre -name '*.h' | grep -vE 'kqueue_poller' | sort); do
