@@ -26,7 +26,7 @@ class AllocatedBytes {
   std::optional<int64_t> growth() const;
 
  private:
-  int64_t before_ = 0;
+  [[maybe_unused]] int64_t before_ = 0;  // where they can be counted
 };
 
 }  // namespace gyre::bench

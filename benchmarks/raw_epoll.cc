@@ -1,4 +1,4 @@
-// The baseline: one thread on epoll(7), one recv and one send for each readiness, nothing else. No
+// The baseline: a thread on epoll(7), one recv and one send for each readiness, nothing else. No
 // line of gyre is in it, no connection can be slow, and no error is looked into: what a server that
 // can be used costs more than this one is the price of its being usable.
 
@@ -14,8 +14,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -31,10 +36,12 @@ constexpr std::string_view kAnswer =
   std::exit(2);
 }
 
-int listen_on(int port) {
+// A listener, and its port.
+std::pair<int, int> listen_on(int port) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
@@ -43,9 +50,7 @@ int listen_on(int port) {
   if (::bind(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) fail("bind");
   if (::listen(fd, 4096) != 0) fail("listen");
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-  std::printf("listening on 127.0.0.1:%d\n", ::ntohs(address.sin_port));
-  std::fflush(stdout);
-  return fd;
+  return {fd, ::ntohs(address.sin_port)};
 }
 
 void accept_all(int epoll, int listener, uint32_t interest) {
@@ -84,11 +89,34 @@ void serve(int fd, char* buffer, std::string_view answers) {
     ::close(fd);
 }
 
+// A thread's work, without an end.
+void run(int listener, uint32_t interest, std::string_view answers) {
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  epoll_event listening{};
+  listening.events = EPOLLIN;
+  listening.data.fd = listener;
+  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &listening) != 0) fail("epoll_ctl");
+  const auto buffer = std::make_unique<char[]>(kReceiveBytes);
+  std::vector<epoll_event> events(kEvents);
+  for (;;) {
+    const int n = ::epoll_wait(epoll, events.data(), kEvents, -1);
+    if (n < 0 && errno != EINTR) fail("epoll_wait");
+    for (int i = 0; i < n; ++i) {
+      if (events[i].data.fd == listener) {
+        accept_all(epoll, listener, interest);
+      } else {
+        serve(events[i].data.fd, buffer.get(), answers);
+      }
+    }
+  }
+}
+
 int help() {
   std::printf(
-      "One thread on epoll(7), and no line of gyre: the baseline.\n\n"
+      "Threads on epoll(7), and no line of gyre: the baseline.\n\n"
       "usage: raw_epoll [flags], by default:\n"
       "  --port=0      0: the kernel picks one\n"
+      "  --threads=1   each with a listener of its own (SO_REUSEPORT)\n"
       "  --mode=echo   echo or http\n"
       "  --edge        edge-triggered\n\n"
       "example: raw_epoll --port=8888 --mode=http\n");
@@ -99,12 +127,15 @@ int help() {
 
 int main(int argc, char** argv) {
   int port = 0;
+  int threads = 1;
   bool http = false;
   uint32_t interest = EPOLLIN;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument(argv[i]);
     if (argument.starts_with("--port=")) {
       port = std::atoi(argv[i] + 7);
+    } else if (argument.starts_with("--threads=")) {
+      threads = std::atoi(argv[i] + 10);
     } else if (argument == "--mode=http" || argument == "--mode=echo") {
       http = argument == "--mode=http";
     } else if (argument == "--edge") {
@@ -121,23 +152,13 @@ int main(int argc, char** argv) {
     constexpr size_t kShortestRequest = 18;  // "GET / HTTP/1.1\r\n\r\n"
     for (size_t i = 0; i < kReceiveBytes / kShortestRequest; ++i) answers += kAnswer;
   }
-  const int listener = listen_on(port);
-  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
-  epoll_event listening{};
-  listening.events = EPOLLIN;
-  listening.data.fd = listener;
-  if (::epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &listening) != 0) fail("epoll_ctl");
-  static char buffer[kReceiveBytes];
-  static epoll_event events[kEvents];
-  for (;;) {
-    const int n = ::epoll_wait(epoll, events, kEvents, -1);
-    if (n < 0 && errno != EINTR) fail("epoll_wait");
-    for (int i = 0; i < n; ++i) {
-      if (events[i].data.fd == listener) {
-        accept_all(epoll, listener, interest);
-      } else {
-        serve(events[i].data.fd, buffer, answers);
-      }
-    }
+  const auto [first, bound_port] = listen_on(port);
+  std::vector<int> listeners{first};
+  while (std::ssize(listeners) < threads) listeners.push_back(listen_on(bound_port).first);
+  for (size_t i = 1; i < listeners.size(); ++i) {
+    std::thread(run, listeners[i], interest, std::string_view(answers)).detach();
   }
+  std::printf("listening on 127.0.0.1:%d\n", bound_port);
+  std::fflush(stdout);
+  run(first, interest, answers);
 }

@@ -59,14 +59,14 @@ int main(int argc, char** argv) {
   const auto pool = gyre::LoopPool::create({.threads = 1});
   if (!pool.ok()) return gyre::examples::usage_error(argv[0], pool.status());
   gyre::TCPServer server(**pool, greet);
-  absl::Status listening = listen(server, "unix:" + path);
-  if (listening.ok() && !name.empty()) listening = listen(server, "unix:@" + name);
-  if (!listening.ok()) return gyre::examples::usage_error(argv[0], listening);
-
   const auto stop = [&loop](int) { (*loop)->stop(); };
   const auto on_term = gyre::SignalHandler::create(**loop, SIGTERM, stop);
   const auto on_int = gyre::SignalHandler::create(**loop, SIGINT, stop);
   if (!on_term.ok()) return gyre::examples::usage_error(argv[0], on_term.status());
   if (!on_int.ok()) return gyre::examples::usage_error(argv[0], on_int.status());
+
+  absl::Status listening = listen(server, "unix:" + path);
+  if (listening.ok() && !name.empty()) listening = listen(server, "unix:@" + name);
+  if (!listening.ok()) return gyre::examples::usage_error(argv[0], listening);
   return (*loop)->start().ok() ? 0 : 1;
 }

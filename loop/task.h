@@ -48,7 +48,7 @@ class TaskPromiseOf : public TaskPromiseBase {
     rethrow_if_failed();
     return std::move(*value_);
   }
-  const std::exception_ptr& error() const { return error_; }
+  std::exception_ptr take_error() { return std::exchange(error_, nullptr); }
 
   template <class U>
   requires std::is_constructible_v<T, U&&>
@@ -74,7 +74,7 @@ class TaskPromiseOf<void> : public TaskPromiseBase {
   void take() const {
     if (error_ != nullptr) std::rethrow_exception(error_);
   }
-  const std::exception_ptr& error() const { return error_; }
+  std::exception_ptr take_error() { return std::exchange(error_, nullptr); }
 
  private:
   std::exception_ptr error_;
@@ -210,8 +210,8 @@ class SpawnedRoot final : public TaskRoot {
 
  protected:
   void on_finished() override {
-    if (const std::exception_ptr& error = task_.coroutine_.promise().error(); error != nullptr) {
-      report_task_error(home_, home_queue_, error);
+    if (std::exception_ptr error = task_.coroutine_.promise().take_error(); error != nullptr) {
+      report_task_error(home_, home_queue_, std::move(error));
     }
   }
   void destroy_frames() override { task_ = TaskType(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 namespace gyre::internal {
 
@@ -12,6 +13,7 @@ uint64_t first_timer_sequence() {
 }
 
 uint32_t TimerQueue::take_slot() {
+  if (vacated_ != kNone) return std::exchange(vacated_, kNone);
   // Room in the heap first: once a callable sits in its slot nothing may fail.
   if (heap_.size() == heap_.capacity()) heap_.reserve(heap_.size() < 64 ? 64 : heap_.size() * 2);
   if (free_slot_ == kNone) {
@@ -23,6 +25,7 @@ uint32_t TimerQueue::take_slot() {
   }
   const uint32_t index = free_slot_;
   free_slot_ = positions_[index];
+  positions_[index] = kNotInHeap;
   return index;
 }
 
@@ -35,39 +38,96 @@ void TimerQueue::give_slot(uint32_t index) {
 TimerId TimerQueue::insert(SteadyTime deadline, uint32_t index) {
   const uint64_t sequence = next_sequence_++;
   sequences_[index] = sequence;
-  heap_.emplace_back();
-  sift_up(heap_.size() - 1, {deadline, index});
+  ++in_heap_;
+  const Entry entry{deadline, index};
+  if (positions_[index] == kNotInHeap) {
+    heap_.emplace_back();
+    sift_up(heap_.size() - 1, entry);
+  } else {
+    sift(positions_[index], entry);  // in the place of the one that had the slot
+  }
   return {sequence, index};
 }
 
 bool TimerQueue::cancel(TimerId id) {
   if (id.sequence == 0 || id.slot >= sequences_.size()) return false;
   if (sequences_[id.slot] != id.sequence) return false;
-  const uint32_t position = positions_[id.slot];
-  if (position & kInBatch) {
-    leave_batch(position & ~kInBatch);
-  } else {
-    remove_at(position);
-  }
   // Consistent before the destructor, which is user code and may use the queue.
   sequences_[id.slot] = 0;
+  if (positions_[id.slot] == kNotInHeap) {
+    --due_left_;
+    slot(id.slot).node()->destroy();
+    return true;
+  }
+  drop_vacated();
+  --in_heap_;
+  if (positions_[id.slot] == 0) {
+    remove_at(0);
+    positions_[id.slot] = kNotInHeap;
+  }
   slot(id.slot).node()->destroy();
-  give_slot(id.slot);
+  leave_slot(id.slot);
   return true;
 }
 
+// After user code, a constructor or a destructor, which may have used the queue. A place in the
+// heap is left to the next that is added, unless it is the first, or another one was left
+// meanwhile.
+void TimerQueue::leave_slot(uint32_t index) {
+  const uint32_t position = positions_[index];
+  if (position != kNotInHeap && position > 0 && vacated_ == kNone) {
+    vacated_ = index;
+    return;
+  }
+  if (position != kNotInHeap) remove_at(position);
+  give_slot(index);
+}
+
+void TimerQueue::drop_vacated() {
+  if (vacated_ == kNone) return;
+  const uint32_t index = std::exchange(vacated_, kNone);
+  remove_at(positions_[index]);
+  give_slot(index);
+}
+
 void TimerQueue::clear() {
-  // One by one: a destructor may cancel another timer.
+  // One by one: a destructor may cancel another timer, or add one.
   while (!empty()) {
-    const uint32_t index = due_left_ > 0 ? due_[next_due_].slot : heap_.back().slot;
+    drop_vacated();
+    const uint32_t index = find_due() ? due_[next_due_].slot : heap_.back().slot;
     cancel({sequences_[index], index});
   }
 }
 
 void TimerQueue::begin_batch(SteadyTime now, uint64_t before) {
   if (heap_.empty() || heap_.front().deadline > now) return;
-  if (due_.size() > 2 * due_left_) tidy_batch();
+  drop_vacated();
+  find_due();
+  // Once most of it has gone: each entry is moved O(1) times.
+  if (next_due_ > due_.size() / 2) {
+    due_.erase(due_.begin(), due_.begin() + static_cast<ptrdiff_t>(next_due_));
+    sorted_ -= next_due_;
+    for (size_t& end : segments_) end -= next_due_;
+    next_due_ = 0;
+  }
+  const bool overlaps = heap_.front().deadline < batch_end_;
   const size_t left = due_.size();
+  const bool in_order = pop_due(now, before);
+  if (due_.size() == left) return;
+  batch_end_ = std::max(batch_end_, now);
+  if (next_due_ == left) {
+    sorted_ = in_order ? due_.size() : left;
+    if (!in_order) segments_.push_back(due_.size());
+  } else if (overlaps) {  // they were due already when they were added
+    sorted_ = next_due_;
+    segments_.assign(1, due_.size());
+  } else {
+    segments_.insert(segments_.begin(), due_.size());
+  }
+}
+
+// Moves what is due from the heap to the end of the batch. False: not in order.
+bool TimerQueue::pop_due(SteadyTime now, uint64_t before) {
   struct Guard {
     TimerQueue* queue;
     ~Guard() {
@@ -78,52 +138,45 @@ void TimerQueue::begin_batch(SteadyTime now, uint64_t before) {
       queue->too_new_.clear();
     }
   } restore_too_new{this};
-  const size_t live = due_left_;
-  pop_due(now, before);
-  // What an earlier batch left is nearly always due before what came since.
-  if (left > 0 && left < due_.size() && due_[left - 1].deadline >= due_[left].deadline) {
-    merge_batch(live);
-  }
-}
-
-void TimerQueue::pop_due(SteadyTime now, uint64_t before) {
-  constexpr size_t kFew = 32;
-  size_t popped = 0;
-  bool looked = false;
-  while (!heap_.empty() && heap_.front().deadline <= now) {
-    // A look at all of the heap costs a tenth of what popping a 64th of it did.
-    if (!looked && popped >= kFew && popped >= heap_.size() / 64) {
+  bool looked = false, in_order = true;
+  for (size_t popped = 0; !heap_.empty() && heap_.front().deadline <= now;) {
+    // A look at all of the heap costs as much as popping a few thousandths of it did.
+    if (!looked && heap_.size() >= sort_from_ && popped >= heap_.size() / 256) {
       looked = true;
-      take_many_due(now, before);
+      in_order = !take_many_due(now, before);
       continue;
     }
-    const Entry entry = heap_.front();
-    if (sequences_[entry.slot] >= before) {
-      too_new_.push_back(entry);
-      remove_at(0);
-      continue;
+    const Entry first = heap_.front();
+    if (sequences_[first.slot] >= before) {
+      too_new_.push_back(first);
+    } else {
+      append_to_batch(first);
+      ++popped;
     }
-    due_.push_back(entry);
     remove_at(0);
-    positions_[entry.slot] = kInBatch | static_cast<uint32_t>(due_.size() - 1);
-    ++due_left_;
-    ++popped;
   }
+  return in_order;
 }
 
-// All that are due at once, if they are a good part of the heap; else none.
-void TimerQueue::take_many_due(SteadyTime now, uint64_t before) {
+void TimerQueue::append_to_batch(const Entry& entry) {
+  due_.push_back(entry);
+  positions_[entry.slot] = kNotInHeap;
+  --in_heap_;
+  ++due_left_;
+}
+
+// Moves all that are due at once, if they are a good part of the heap. False: they are not.
+bool TimerQueue::take_many_due(SteadyTime now, uint64_t before) {
   const auto is_due = [&](const Entry& entry) {
     return entry.deadline <= now && sequences_[entry.slot] < before;
   };
   const auto count = static_cast<size_t>(std::count_if(heap_.begin(), heap_.end(), is_due));
-  if (count < heap_.size() / 8) return;
-  const size_t first = due_.size();
-  due_.reserve(first + count);
+  if (count < heap_.size() / 8) return false;
+  due_.reserve(due_.size() + count);
   size_t kept = 0;
   for (const Entry& entry : heap_) {
     if (is_due(entry)) {
-      due_.push_back(entry);
+      append_to_batch(entry);
     } else {
       place(kept++, entry);
     }
@@ -132,41 +185,40 @@ void TimerQueue::take_many_due(SteadyTime now, uint64_t before) {
   for (size_t i = kept / 4 + 1; i-- > 0;) {  // Floyd: from the last parent to the first
     if (i < kept) sift_down(i, Entry(heap_[i]));
   }
-  std::sort(due_.begin() + static_cast<ptrdiff_t>(first), due_.end(),
-            [this](const Entry& a, const Entry& b) { return this->before(a, b); });
-  renumber_batch(first);
-  due_left_ += count;
+  return true;
 }
 
-// The first `left` of those that are in the batch are in order, and so is the rest.
-void TimerQueue::merge_batch(size_t left) {
-  tidy_batch();
-  std::inplace_merge(due_.begin(), due_.begin() + static_cast<ptrdiff_t>(left), due_.end(),
-                     [this](const Entry& a, const Entry& b) { return this->before(a, b); });
-  renumber_batch(0);
+// Has the next one be the earliest of the batch. False: it is over.
+bool TimerQueue::find_due() {
+  do {
+    for (; next_due_ < sorted_; ++next_due_) {
+      if (sequences_[due_[next_due_].slot] != 0) return true;
+      give_slot(due_[next_due_].slot);  // it was cancelled
+    }
+  } while (sort_piece());
+  due_.clear();
+  next_due_ = sorted_ = 0;
+  batch_end_ = SteadyTime::min();
+  return false;
 }
 
-// Drops what has left the batch.
-void TimerQueue::tidy_batch() {
-  std::erase_if(due_, [](const Entry& entry) { return entry.slot == kNone; });
-  next_due_ = 0;
-  renumber_batch(0);
-}
-
-void TimerQueue::renumber_batch(size_t first) {
-  for (size_t i = first; i < due_.size(); ++i) {
-    positions_[due_[i].slot] = kInBatch | static_cast<uint32_t>(i);
+// Puts the next piece of the batch in order. False: all are.
+bool TimerQueue::sort_piece() {
+  while (!segments_.empty() && segments_.back() == sorted_) segments_.pop_back();
+  if (segments_.empty()) return false;
+  const auto is_before = [this](const Entry& a, const Entry& b) { return before(a, b); };
+  const auto begin = due_.begin() + static_cast<ptrdiff_t>(sorted_);
+  auto end = due_.begin() + static_cast<ptrdiff_t>(segments_.back());
+  while (end - begin > kPiece) {
+    const auto middle = begin + (end - begin) / 4;
+    std::nth_element(begin, middle, end, is_before);
+    segments_.push_back(static_cast<size_t>(middle - due_.begin()));
+    end = middle;
   }
-}
-
-void TimerQueue::leave_batch(size_t index) {
-  due_[index].slot = kNone;
-  if (--due_left_ == 0) {
-    due_.clear();
-    next_due_ = 0;
-    return;
-  }
-  while (due_[next_due_].slot == kNone) ++next_due_;
+  std::sort(begin, end, is_before);
+  sorted_ = segments_.back();
+  segments_.pop_back();
+  return true;
 }
 
 void TimerQueue::sift_up(size_t position, const Entry& entry) {
@@ -195,15 +247,19 @@ void TimerQueue::sift_down(size_t position, const Entry& entry) {
   place(position, entry);
 }
 
+// Where the place at `position` is free for it.
+void TimerQueue::sift(size_t position, const Entry& entry) {
+  if (position > 0 && before(entry, heap_[(position - 1) / 4])) {
+    sift_up(position, entry);
+  } else {
+    sift_down(position, entry);
+  }
+}
+
 void TimerQueue::remove_at(size_t position) {
   const Entry last = heap_.back();
   heap_.pop_back();
-  if (position == heap_.size()) return;
-  if (position > 0 && before(last, heap_[(position - 1) / 4])) {
-    sift_up(position, last);
-  } else {
-    sift_down(position, last);
-  }
+  if (position < heap_.size()) sift(position, last);
 }
 
 }  // namespace gyre::internal

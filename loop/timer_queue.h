@@ -26,15 +26,21 @@ struct TimerId {
 // A 4-ary heap whose entries carry the deadline, so that a comparison touches no other memory. The
 // callables stay where they are, in slots; what says where a slot is in the heap lies in arrays of
 // its own, which are small enough to stay in a cache that 100,000 slots would not fit into. Adding
-// and cancelling cost O(log n), and a cancelled callable is destroyed at once.
+// and cancelling cost O(log n), and a cancelled callable is destroyed at once. Its place in the
+// heap is left to the next timer that is added: that a timer is put off is one way through the
+// heap.
 //
-// What is due leaves the heap for a sorted run before the first of it is run: where much is due at
-// once, sorting it costs less than popping it, and the slots can be fetched ahead of their turn.
+// What is due leaves the heap before the first of it is run: the batch. Where that is a good part
+// of a heap too large for the caches, it is sorted instead of popped, piece by piece as its turn
+// comes (incremental quicksort: Paredes and Navarro, "Optimal Incremental Sorting", 2006), so that
+// the first does not wait for the order of the last.
 class TimerQueue {
  public:
   // `first_sequence`: starts the count of insertions, not 0. Two queues that start far apart never
   // take each other's ids for their own.
-  explicit TimerQueue(uint64_t first_sequence = 1) : next_sequence_(first_sequence) {}
+  // `sort_from`: with how many timers it looks whether sorting those that are due pays off.
+  explicit TimerQueue(uint64_t first_sequence = 1, size_t sort_from = kSortFrom)
+      : next_sequence_(first_sequence), sort_from_(sort_from) {}
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
   ~TimerQueue() { clear(); }
@@ -49,7 +55,7 @@ class TimerQueue {
       TimerQueue* queue;
       uint32_t index;
       ~Guard() {
-        if (queue != nullptr) queue->give_slot(index);
+        if (queue != nullptr) queue->leave_slot(index);
       }
     } guard{this, index};
     ::new (slot(index).storage)
@@ -62,9 +68,10 @@ class TimerQueue {
   bool cancel(TimerId id);
 
   bool empty() const { return size() == 0; }
-  size_t size() const { return heap_.size() + due_left_; }
+  size_t size() const { return in_heap_ + due_left_; }
 
-  // Of the earliest timer; only if there is one.
+  // Of the earliest timer; only if there is one. Of a batch that was not run to its end: a time
+  // that is over, too.
   SteadyTime next_deadline() const {
     if (due_left_ == 0) return heap_.front().deadline;
     const SteadyTime due = due_[next_due_].deadline;
@@ -82,10 +89,12 @@ class TimerQueue {
   // `run`, which runs or destroys the callable. False: none is left.
   template <class Run>
   bool run_one(Run&& run) {
-    if (due_left_ == 0) return false;
-    const Entry entry = due_[next_due_];
-    if (next_due_ + kFetchAhead < due_.size()) fetch(due_[next_due_ + kFetchAhead]);
-    leave_batch(next_due_);
+    if (!find_due()) return false;
+    const Entry entry = due_[next_due_++];
+    if (next_due_ + kFetchAhead < sorted_) {
+      __builtin_prefetch(slot(due_[next_due_ + kFetchAhead].slot).storage);
+    }
+    --due_left_;
     // Its id names nothing any more: the callback may cancel itself.
     sequences_[entry.slot] = 0;
     struct Guard {  // the slot stays taken while the callable runs in it
@@ -100,11 +109,13 @@ class TimerQueue {
   // visit(deadline, site), in no order.
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (const std::vector<Entry>* entries : {&heap_, &due_}) {
-      for (const Entry& entry : *entries) {
-        if (entry.slot != kNone) visit(entry.deadline, slot(entry.slot).node()->site());
+    const auto visit_all = [&](auto begin, auto end) {
+      for (; begin != end; ++begin) {
+        if (sequences_[begin->slot] != 0) visit(begin->deadline, slot(begin->slot).node()->site());
       }
-    }
+    };
+    visit_all(heap_.begin(), heap_.end());
+    visit_all(due_.begin() + static_cast<ptrdiff_t>(next_due_), due_.end());
   }
 
   // Destroys every callable.
@@ -112,13 +123,15 @@ class TimerQueue {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
-  static constexpr uint32_t kInBatch = uint32_t{1} << 31;  // a position in due_, not in the heap
+  static constexpr uint32_t kNotInHeap = UINT32_MAX;  // a position: in the batch, or nowhere yet
   static constexpr uint32_t kSlotsPerPage = 128;
-  static constexpr size_t kFetchAhead = 8;  // about the time that memory takes
+  static constexpr size_t kSortFrom = 32768;  // with fewer, popping is the faster way
+  static constexpr ptrdiff_t kPiece = 4096;   // sorted at a time: a tenth of a millisecond
+  static constexpr size_t kFetchAhead = 8;    // about the time that memory takes
 
   struct Entry {
     SteadyTime deadline;
-    uint32_t slot;  // kNone: left the batch
+    uint32_t slot;
   };
 
   struct Slot {
@@ -134,9 +147,6 @@ class TimerQueue {
   const Slot& slot(uint32_t index) const {
     return pages_[index / kSlotsPerPage][index % kSlotsPerPage];
   }
-  void fetch(const Entry& entry) {
-    if (entry.slot != kNone) __builtin_prefetch(slot(entry.slot).storage);
-  }
   bool before(const Entry& a, const Entry& b) const {
     if (a.deadline != b.deadline) return a.deadline < b.deadline;
     return sequences_[a.slot] < sequences_[b.slot];
@@ -150,28 +160,41 @@ class TimerQueue {
   }
   void sift_up(size_t position, const Entry& entry);
   void sift_down(size_t position, const Entry& entry);
+  void sift(size_t position, const Entry& entry);
   void remove_at(size_t position);
-  void pop_due(SteadyTime now, uint64_t before);
-  void take_many_due(SteadyTime now, uint64_t before);
-  void merge_batch(size_t left);
-  void tidy_batch();
-  void renumber_batch(size_t first);
-  void leave_batch(size_t index);
+  void leave_slot(uint32_t index);
+  void drop_vacated();
+  bool pop_due(SteadyTime now, uint64_t before);
+  bool take_many_due(SteadyTime now, uint64_t before);
+  void append_to_batch(const Entry& entry);
+  bool find_due();
+  bool sort_piece();
 
   std::vector<Entry> heap_;
-  // The batch, in order, from next_due_ on, which is in it; due_left_ of them are.
+  // The batch: from next_due_ on, in order up to sorted_; behind that segments, each of which is
+  // later than those before it, whose ends are in segments_, the last one first. A timer that was
+  // cancelled is passed over in its turn, and keeps its slot until then. due_left_ are not
+  // cancelled.
   std::vector<Entry> due_;
   size_t next_due_ = 0;
+  size_t sorted_ = 0;
+  std::vector<size_t> segments_;
   size_t due_left_ = 0;
-  std::vector<Entry> too_new_;  // only within begin_batch()
-  // Of each slot: its timer's sequence (0: free, or running); and where that is in heap_ or due_,
-  // or the next free slot.
+  SteadyTime batch_end_ = SteadyTime::min();  // nothing in the batch is later
+  std::vector<Entry> too_new_;                // only within begin_batch()
+  // Of each slot: its timer's sequence (0: free, cancelled, or running); and where that is in heap_
+  // or due_, or the next free slot.
   std::vector<uint64_t> sequences_;
   std::vector<uint32_t> positions_;
   // Pages do not move: a callable runs in its slot while others are added.
   std::vector<std::unique_ptr<Slot[]>> pages_;
   uint32_t free_slot_ = kNone;
+  // The slot of the timer that was cancelled last, if its entry is still in the heap: never as the
+  // first, and gone before anything else leaves the heap.
+  uint32_t vacated_ = kNone;
+  size_t in_heap_ = 0;  // without those that were cancelled
   uint64_t next_sequence_;
+  const size_t sort_from_;
 };
 
 // A range of sequences for each loop: a handle that is given to the wrong loop names nothing there.

@@ -273,6 +273,7 @@ TEST_P(TCPServerHandsOver, ABatchWithOnePostAndOneWakeUpForEachLoop) {
   EXPECT_LE(sum, metrics.hand_overs);
   EXPECT_GE(sum, 1u);
   EXPECT_EQ(server_->stats(0).open, 21u);
+  server_.reset();  // before what pick_loop refers to
 }
 
 TEST_P(TCPServerHandsOver, TheConnectionsOfOneSourceToOneLoop) {
