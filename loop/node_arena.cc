@@ -1,7 +1,5 @@
 #include "gyre/loop/node_arena.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <new>
 
@@ -74,25 +72,21 @@ class NodeArena::ChunkPool {
  private:
   // What is kept for the next burst: 400,000 posts of two words.
   static constexpr size_t kMaxFreeBytes = size_t{16} << 20;
-  // A process that posts little stays small. One that posts much asks the system rarely, and for
-  // what is one page there: touching a new page costs as much as a hundred posts.
+  // A process that posts little stays small; one that posts much asks the system rarely. Not for
+  // huge pages: where a hypervisor takes back the free ones, a new one costs more than its 512
+  // small ones.
   static constexpr size_t kSmallSlab = size_t{64} << 10;
   static constexpr size_t kLargeSlab = size_t{2} << 20;
   static constexpr size_t kSmallTotal = size_t{1} << 20;
 
   Slab* add_slab() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const size_t bytes = total_bytes_ < kSmallTotal ? kSmallSlab : kLargeSlab;
-    char* memory = static_cast<char*>(
-        std::aligned_alloc(bytes == kLargeSlab ? kLargeSlab : kChunkBytes, bytes));
+    char* memory = static_cast<char*>(std::aligned_alloc(kChunkBytes, bytes));
     auto* slab = memory == nullptr ? nullptr : new (std::nothrow) Slab{memory, bytes};
     if (slab == nullptr) {
       std::free(memory);
       return nullptr;
     }
-#if defined(MADV_HUGEPAGE)
-    // Refused, the pages are small ones, which is slower and no error.
-    if (bytes == kLargeSlab) ::madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
     for (size_t i = slab->chunks(); i-- > 0;) {
       auto* chunk = ::new (memory + i * kChunkBytes) Chunk;
       chunk->slab = slab;
