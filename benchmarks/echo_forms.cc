@@ -1,7 +1,9 @@
 // An echo server in one of the forms that gyre has for it:
 //   echo_forms callback|idle|coroutine [FLAGS OF echo_server]
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -9,7 +11,6 @@
 #include <utility>
 
 #include "gyre/examples/server_program.h"
-#include "gyre/loop/idle_timeout.h"
 #include "gyre/net/io_stream.h"
 
 namespace {
@@ -24,26 +25,13 @@ void echo(std::shared_ptr<IOStream> connection) {
       .IgnoreError();
 }
 
-// Closes a connection on which nothing came for a minute.
-void echo_with_idle_timeout(std::shared_ptr<IOStream> connection) {
-  IOStream* stream = connection.get();
-  auto idle = std::make_unique<gyre::IdleTimeout>(stream->loop(), [stream] { stream->close(); });
-  idle->start(kIdle);
-  stream
-      ->set_read_callback([stream, idle = std::move(idle)](std::string_view bytes) {
-        idle->touch();
-        stream->write(bytes);
-      })
-      .IgnoreError();
-}
-
-// Whatever has come, in a coroutine.
+// Whatever has come, in a coroutine, whose frame has room for it.
 gyre::Task<void> echo_in_coroutine(std::shared_ptr<IOStream> stream) {
-  constexpr size_t kMost = 64 * 1024;
+  std::array<char, 4096> buffer;
   for (;;) {
-    const absl::StatusOr<std::string> bytes = co_await stream->read_bytes(kMost, true);
-    if (!bytes.ok()) co_return;
-    stream->write(*bytes);
+    const absl::StatusOr<size_t> size = co_await stream->read_into(buffer, /*partial=*/true);
+    if (!size.ok()) co_return;
+    stream->write({buffer.data(), *size});
   }
 }
 
@@ -52,8 +40,9 @@ gyre::Task<void> echo_in_coroutine(std::shared_ptr<IOStream> stream) {
 int main(int argc, char** argv) {
   const std::string form = argc > 1 ? argv[1] : "";
   gyre::TCPServer::Handler handler;
-  if (form == "callback") handler = echo;
-  if (form == "idle") handler = echo_with_idle_timeout;
+  gyre::IOStreamOptions options;
+  if (form == "callback" || form == "idle") handler = echo;
+  if (form == "idle") options.idle_timeout = kIdle;
   if (form == "coroutine") {
     handler = [](std::shared_ptr<IOStream> stream) {
       gyre::IOLoop& loop = stream->loop();
@@ -75,5 +64,5 @@ int main(int argc, char** argv) {
     return 2;
   }
   return gyre::examples::run_server(argc - 1, argv + 1, "An echo server, in the form " + form + ".",
-                                    std::move(handler));
+                                    std::move(handler), options);
 }

@@ -175,7 +175,15 @@ int epoll_wait(int epoll, epoll_event* events, int most, int timeout) {
   return real(epoll, events, most, timeout);
 }
 
-// epoll_pwait2(2) has no function of its own in older C libraries.
+int epoll_pwait2(int epoll, epoll_event* events, int most, const timespec* timeout,
+                 const sigset_t* mask) {
+  static auto* const real =
+      next<int(int, epoll_event*, int, const timespec*, const sigset_t*)>("epoll_pwait2");
+  if (epoll == g.serving_epoll.load(std::memory_order_acquire)) return next_round(events, most);
+  return real(epoll, events, most, timeout, mask);
+}
+
+// In older C libraries epoll_pwait2(2) has no function of its own.
 long syscall(long number, ...) noexcept {
   static auto* const real = next<long(long, ...)>("syscall");
   std::va_list list;

@@ -187,11 +187,13 @@ absl::Status serve(IOLoop& main_loop, LoopPool& pool, Service& service, const Op
 
 }  // namespace
 
-int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler) {
+int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler,
+               const IOStreamOptions& stream) {
   const auto shared = std::make_shared<const TCPServer::Handler>(std::move(handler));
-  return run_server(argc, argv, {.summary = summary, .make_service = [shared](LoopPool&) {
-                                   return std::make_unique<HandlerService>(shared);
-                                 }});
+  return run_server(argc, argv,
+                    {.summary = summary, .stream = stream, .make_service = [shared](LoopPool&) {
+                       return std::make_unique<HandlerService>(shared);
+                     }});
 }
 
 int run_server(int argc, char** argv, const ServerProgram& program) {

@@ -16,7 +16,8 @@ namespace gyre::examples {
 // each loop did. SIGUSR1 prints every loop, handler, timeout and connection to stderr, and what a
 // loop that is stuck is in. Gives the exit code: 0, or 2 for a wrong flag or an address that cannot
 // be listened on.
-int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler);
+int run_server(int argc, char** argv, const std::string& summary, TCPServer::Handler handler,
+               const IOStreamOptions& stream = {});
 
 // A server that keeps something on the loops of its pool. Made before the first connection comes;
 // destroyed once the loops have ended, and before they are closed.

@@ -227,6 +227,8 @@ absl::StatusOr<IOLoop*> TCPServer::accept_loop() {
   if (accept_thread_ == nullptr) {
     LoopThreadOptions options;
     options.name = accept_thread_name();
+    // Were it to take the CPU of a loop for each connection, no batch would be more than one.
+    options.batch = true;
     options.backend = pool_.loop(0).backend();
     options.make_loop = pool_.loop_factory();
     absl::StatusOr<std::unique_ptr<LoopThread>> thread = LoopThread::create(std::move(options));

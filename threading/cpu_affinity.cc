@@ -129,6 +129,13 @@ absl::Status pin_this_thread(int) {
 
 #endif
 
+void batch_this_thread() {
+#if defined(SCHED_BATCH)
+  const sched_param none{};
+  ::pthread_setschedparam(::pthread_self(), SCHED_BATCH, &none);
+#endif
+}
+
 void name_this_thread(std::string_view name) {
 #if defined(__APPLE__)
   ::pthread_setname_np(std::string(name).c_str());

@@ -22,6 +22,10 @@ std::vector<int> affinity_mask();
 // allowed, Unimplemented where the platform cannot.
 absl::Status pin_this_thread(int cpu);
 
+// From now on the calling thread, as it wakes, waits for a CPU instead of taking it from a thread
+// that runs (SCHED_BATCH, sched(7)). Nothing happens where there is no such policy.
+void batch_this_thread();
+
 // Names the calling thread, for debuggers and ps; cut to what the platform allows (Linux: 15
 // bytes).
 void name_this_thread(std::string_view name);

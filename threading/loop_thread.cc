@@ -45,6 +45,7 @@ absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::create(LoopThreadOptions
   absl::StatusOr<std::thread> thread =
       start_thread([thread = self.get(), options = std::move(options), ready] {
         name_this_thread(options.name);
+        if (options.batch) batch_this_thread();
         absl::Status status =
             options.cpu.has_value() ? pin_this_thread(*options.cpu) : absl::OkStatus();
         if (!status.ok()) return ready->set_value(std::move(status));

@@ -26,6 +26,8 @@ struct LoopThreadOptions {
   Backend backend = Backend::kDefault;
   // Binds the thread to this CPU; unset: the kernel moves it about.
   std::optional<int> cpu = std::nullopt;
+  // For what nobody waits for at once: see batch_this_thread().
+  bool batch = false;
   // See IOLoopOptions.
   std::chrono::nanoseconds spin{0};
   // Makes the loop, instead of IOLoop::create (nullptr); in the thread that calls create(). For

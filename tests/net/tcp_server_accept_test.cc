@@ -1,5 +1,6 @@
 // Whom a server lets in, and what it says of it: on every backend and with each way to accept.
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -242,6 +243,9 @@ TEST_P(TCPServerHandsOver, ABatchWithOnePostAndOneWakeUpForEachLoop) {
   TCPServerOptions slow = options();
   slow.pick_loop = [&](const SocketAddress& peer, const LoopLoads&) {
     EXPECT_EQ(peer.host(), "127.0.0.1");
+#if defined(SCHED_BATCH)
+    EXPECT_EQ(::sched_getscheduler(0), SCHED_BATCH) << "this thread takes the loops' CPUs";
+#endif
     const int number = picked.fetch_add(1);
     if (number == 0) {
       held.set();

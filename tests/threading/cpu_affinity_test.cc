@@ -112,6 +112,16 @@ TEST(UsableCpus, AreAtLeastOneAndNotMoreThanTheAffinityMaskHas) {
   }
 }
 
+#if defined(SCHED_BATCH)
+TEST(BatchThisThread, IsOfThisThreadAlone) {
+  std::thread([] {
+    batch_this_thread();
+    EXPECT_EQ(::sched_getscheduler(0), SCHED_BATCH);
+  }).join();
+  EXPECT_EQ(::sched_getscheduler(0), SCHED_OTHER);
+}
+#endif
+
 TEST(AffinityMask, IsWhatTheThreadWasBoundTo) {
   const std::vector<int> all = affinity_mask();
   if (all.empty()) GTEST_SKIP() << "this platform does not say";
