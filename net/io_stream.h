@@ -338,9 +338,11 @@ class IOStream final : private internal::EventHandler,
   void set_answering(bool answering);
   void check_idle_later();
   void close_if_idle();
+  void receive_failed(int error);
   void finish_close(absl::Status reason);
   void tell_waiters();
   void report_closed_later(CloseCallback callback);
+  absl::Status close_reason() const;
   absl::Status closed_status() const;
 
   // With the base classes 192 bytes, what an event needs first. Whatever an idle connection does
@@ -365,6 +367,7 @@ class IOStream final : private internal::EventHandler,
   bool closes_when_idle_ : 1 = false;
   bool idle_check_scheduled_ : 1 = false;
   bool answering_ : 1 = false;  // a request was read, and the next one was not asked for
+  uint8_t receive_error_ = 0;   // errno of the receive that ended the stream
   ReadCallback read_callback_;
   std::unique_ptr<Extra> extra_;
   uint64_t bytes_received_ = 0;

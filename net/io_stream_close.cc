@@ -1,5 +1,6 @@
 // How a stream ends.
 
+#include "gyre/loop/errno_status.h"
 #include "gyre/loop/loop_access.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/net/socket_ops.h"
@@ -74,10 +75,15 @@ void IOStream::finish_flushing() {
   discard_input();
 }
 
+// OK: it was closed without a reason.
+absl::Status IOStream::close_reason() const {
+  if (receive_error_ != 0) return internal::errno_status(receive_error_, "recv");
+  return extra_ == nullptr ? absl::OkStatus() : extra_->close_reason;
+}
+
 absl::Status IOStream::closed_status() const {
-  return extra_ == nullptr || extra_->close_reason.ok()
-             ? absl::CancelledError("the stream is closed")
-             : extra_->close_reason;
+  absl::Status reason = close_reason();
+  return reason.ok() ? absl::CancelledError("the stream is closed") : reason;
 }
 
 void IOStream::finish_close(absl::Status reason) {
@@ -111,9 +117,9 @@ void IOStream::tell_waiters() {
 }
 
 void IOStream::report_closed_later(CloseCallback callback) {
-  absl::Status reason = extra_ != nullptr ? extra_->close_reason : absl::OkStatus();
-  loop().add_callback([keep = shared_from_this(), reason = std::move(reason),
-                       callback = std::move(callback)]() mutable { callback(reason); });
+  loop().add_callback([keep = shared_from_this(), callback = std::move(callback)]() mutable {
+    callback(keep->close_reason());
+  });
 }
 
 }  // namespace gyre

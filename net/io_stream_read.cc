@@ -1,9 +1,9 @@
 // How a stream reads: what the kernel has goes to the read callback, or answers the pending read.
 
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/str_format.h"
-#include "gyre/loop/errno_status.h"
 #include "gyre/loop/loop_access.h"
 #include "gyre/net/io_stream.h"
 #include "gyre/net/socket_ops.h"
@@ -96,7 +96,7 @@ inline bool IOStream::receive_once() {
   if (result.ok()) {
     input_ended();
   } else if (!result.would_block()) {
-    finish_close(internal::errno_status(result.error, "recv"));
+    receive_failed(result.error);
   }
   return false;
 }
@@ -346,6 +346,13 @@ void IOStream::input_ended() {
   if (!closed()) update_interest();
 }
 
+// The reason is put into words when somebody asks for it: most connections that a peer resets have
+// nobody who does.
+void IOStream::receive_failed(int error) {
+  receive_error_ = static_cast<uint8_t>(std::clamp(error, 0, UINT8_MAX));
+  finish_close(absl::OkStatus());
+}
+
 // Nobody reads: leaves the data where it is, but an end or an error closes the stream all the same.
 void IOStream::notice_end_while_idle() {
   const IoResult result = internal::peek(fd_.get());
@@ -354,7 +361,7 @@ void IOStream::notice_end_while_idle() {
     if (!input_ended_) input_ended();
   } else if (!result.ok()) {
     input_ready_ = false;
-    if (!result.would_block()) finish_close(internal::errno_status(result.error, "recv"));
+    if (!result.would_block()) receive_failed(result.error);
   }
   if (!closed()) update_interest();
 }

@@ -1,5 +1,7 @@
 // What a request costs of the heap in steady state, on every backend.
 
+#include <sys/socket.h>
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -24,6 +26,12 @@ namespace {
 constexpr uint64_t kRequests = 10000;
 // Until every buffer, table and arena has the size that it keeps.
 constexpr uint64_t kWarmUp = 100;
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kPostsAllocate = true;
+#else
+constexpr bool kPostsAllocate = false;
+#endif
 
 class Allocation : public StreamTest {
  protected:
@@ -172,13 +180,40 @@ TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf208Bytes) {
   const uint64_t of_turns = allocations() - before;
   for (size_t i = 0; i < kConnections; ++i) open(pairs[i]);
   EXPECT_EQ(allocations_of_size(kBytes) - blocks_before, kConnections);
-#if defined(__SANITIZE_ADDRESS__)
-  constexpr bool kPostsAllocate = true;
-#else
-  constexpr bool kPostsAllocate = false;
-#endif
   if (!kPostsAllocate) {
     EXPECT_LE(allocations() - before - of_turns, (of_turns + 1) * kConnections);
+  }
+}
+
+// From its making to its end. Nobody asks for the reason, so nobody puts it into words.
+TEST_P(Allocation, OfAConnectionThatItsPeerResetsIsOneBlock) {
+  constexpr uint64_t kConnections = 100;
+  std::vector<FdPair> pairs(kConnections + 1);
+  for (FdPair& pair : pairs) pair = tcp_pair();
+  int ended = 0;
+  const auto serve_one = [&](FdPair& pair) {
+    const std::weak_ptr<IOStream> stream = [&] {
+      std::shared_ptr<IOStream> made = IOStream::create(*loop_, std::move(pair.a)).value();
+      made->set_read_callback([](std::string_view) {}).IgnoreError();
+      return made;
+    }();
+    run_turns(2);
+    const linger reset{1, 0};
+    ::setsockopt(pair.b.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    pair.b.reset();
+    run_turns(2);
+    ended += stream.expired();
+  };
+  serve_one(pairs.back());  // the highest fd first, so that the tables have their size
+  uint64_t before = allocations();
+  for (int i = 0; i < 2; ++i) run_turns(2);
+  const uint64_t of_turns = allocations() - before;
+  before = allocations();
+  for (size_t i = 0; i < kConnections; ++i) serve_one(pairs[i]);
+  const uint64_t made = allocations() - before;
+  EXPECT_EQ(ended, static_cast<int>(kConnections) + 1);
+  if (!kPostsAllocate) {
+    EXPECT_LE(made, (of_turns + 1) * kConnections);
   }
 }
 

@@ -53,6 +53,24 @@ TEST_P(IOStreamClose, ClosesTheFdAtOnceAndTellsLater) {
   EXPECT_TRUE(closing_.reason.ok()) << closing_.reason;
 }
 
+TEST_P(IOStreamClose, WhoeverAsksIsToldOfAResetByThePeer) {
+  Connection connection = connect(tcp_pair());
+  Closing closing;
+  watch(*connection.stream, closing);
+  connection.stream->set_read_callback([](std::string_view) {}).IgnoreError();
+  const linger reset{1, 0};
+  ::setsockopt(connection.peer.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  connection.peer.reset();
+  run_until([&] { return closing.times > 0; });
+  EXPECT_EQ(closing.reason.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(closing.reason.message(), "recv: Connection reset by peer");
+  absl::Status asked_later;
+  connection.stream->set_close_callback([&](const absl::Status& reason) { asked_later = reason; });
+  run_turns(2);
+  EXPECT_EQ(asked_later, closing.reason);
+  EXPECT_FALSE(connection.stream->write("x").accepted());
+}
+
 TEST_P(IOStreamClose, ASecondTimeIsNothingAndTheFirstReasonStands) {
   stream_.close(absl::AbortedError("first"));
   stream_.close(absl::DataLossError("second"));
