@@ -110,20 +110,13 @@ void TimerQueue::begin_batch(SteadyTime now, uint64_t before) {
     for (size_t& end : segments_) end -= next_due_;
     next_due_ = 0;
   }
-  const bool overlaps = heap_.front().deadline < batch_end_;
-  const size_t left = due_.size();
-  const bool in_order = pop_due(now, before);
-  if (due_.size() == left) return;
-  batch_end_ = std::max(batch_end_, now);
-  if (next_due_ == left) {
-    sorted_ = in_order ? due_.size() : left;
-    if (!in_order) segments_.push_back(due_.size());
-  } else if (overlaps) {  // they were due already when they were added
+  if (heap_.front().deadline < batch_end_) {  // was due already when it was added: all over again
     sorted_ = next_due_;
-    segments_.assign(1, due_.size());
-  } else {
-    segments_.insert(segments_.begin(), due_.size());
+    segments_.clear();
   }
+  batch_end_ = std::max(batch_end_, now);
+  const bool all_new = next_due_ == due_.size();
+  if (pop_due(now, before) && all_new) sorted_ = due_.size();
 }
 
 // Moves what is due from the heap to the end of the batch. False: not in order.
@@ -182,9 +175,8 @@ bool TimerQueue::take_many_due(SteadyTime now, uint64_t before) {
     }
   }
   heap_.resize(kept);
-  for (size_t i = kept / 4 + 1; i-- > 0;) {  // Floyd: from the last parent to the first
-    if (i < kept) sift_down(i, Entry(heap_[i]));
-  }
+  // Floyd: from the last parent to the first.
+  for (size_t i = (kept + 2) / 4; i-- > 0;) sift_down(i, Entry(heap_[i]));
   return true;
 }
 
@@ -205,19 +197,18 @@ bool TimerQueue::find_due() {
 // Puts the next piece of the batch in order. False: all are.
 bool TimerQueue::sort_piece() {
   while (!segments_.empty() && segments_.back() == sorted_) segments_.pop_back();
-  if (segments_.empty()) return false;
   const auto is_before = [this](const Entry& a, const Entry& b) { return before(a, b); };
-  const auto begin = due_.begin() + static_cast<ptrdiff_t>(sorted_);
-  auto end = due_.begin() + static_cast<ptrdiff_t>(segments_.back());
-  while (end - begin > kPiece) {
-    const auto middle = begin + (end - begin) / 4;
-    std::nth_element(begin, middle, end, is_before);
-    segments_.push_back(static_cast<size_t>(middle - due_.begin()));
+  const auto at = [this](size_t index) { return due_.begin() + static_cast<ptrdiff_t>(index); };
+  size_t end = segments_.empty() ? due_.size() : segments_.back();
+  if (sorted_ == end) return false;
+  while (end - sorted_ > kPiece) {
+    const size_t middle = sorted_ + (end - sorted_) / 4;
+    std::nth_element(at(sorted_), at(middle), at(end), is_before);
+    segments_.push_back(middle);
     end = middle;
   }
-  std::sort(begin, end, is_before);
-  sorted_ = segments_.back();
-  segments_.pop_back();
+  std::sort(at(sorted_), at(end), is_before);
+  sorted_ = end;
   return true;
 }
 

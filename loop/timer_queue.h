@@ -126,7 +126,7 @@ class TimerQueue {
   static constexpr uint32_t kNotInHeap = UINT32_MAX;  // a position: in the batch, or nowhere yet
   static constexpr uint32_t kSlotsPerPage = 128;
   static constexpr size_t kSortFrom = 32768;  // with fewer, popping is the faster way
-  static constexpr ptrdiff_t kPiece = 4096;   // sorted at a time: a tenth of a millisecond
+  static constexpr size_t kPiece = 4096;      // sorted at a time: a tenth of a millisecond
   static constexpr size_t kFetchAhead = 8;    // about the time that memory takes
 
   struct Entry {
@@ -171,9 +171,9 @@ class TimerQueue {
   bool sort_piece();
 
   std::vector<Entry> heap_;
-  // The batch: from next_due_ on, in order up to sorted_; behind that segments, each of which is
-  // later than those before it, whose ends are in segments_, the last one first. A timer that was
-  // cancelled is passed over in its turn, and keeps its slot until then. due_left_ are not
+  // The batch: from next_due_ on, in order up to sorted_. The rest is cut at segments_, of which
+  // the first is the last there: what lies behind a cut is later than what lies before it. A timer
+  // that was cancelled is passed over in its turn, and keeps its slot until then. due_left_ are not
   // cancelled.
   std::vector<Entry> due_;
   size_t next_due_ = 0;
@@ -182,8 +182,8 @@ class TimerQueue {
   size_t due_left_ = 0;
   SteadyTime batch_end_ = SteadyTime::min();  // nothing in the batch is later
   std::vector<Entry> too_new_;                // only within begin_batch()
-  // Of each slot: its timer's sequence (0: free, cancelled, or running); and where that is in heap_
-  // or due_, or the next free slot.
+  // Of each slot: its timer's sequence (0: free, cancelled, or running); and where that is in
+  // heap_, kNotInHeap, or the next free slot.
   std::vector<uint64_t> sequences_;
   std::vector<uint32_t> positions_;
   // Pages do not move: a callable runs in its slot while others are added.
