@@ -1,6 +1,8 @@
 #ifndef GYRE_LOOP_MPSC_QUEUE_H_
 #define GYRE_LOOP_MPSC_QUEUE_H_
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +28,9 @@ struct StdSync {
     T value_{};
   };
 
-  static void relax_cpu() { internal::relax_cpu(); }
+  // Lets another thread have the CPU, if one waits for it. POSIX does not list it as signal-safe,
+  // but it is nothing but a system call, which does not fail.
+  static void yield() { sched_yield(); }
 };
 
 // Aligned so that three bits of its address are free for the queue's flags.
@@ -169,11 +173,6 @@ class MpscQueue {
   static constexpr uintptr_t kClosed = 4;
   static constexpr uintptr_t kFlags = kSleep | kStop | kClosed;
 
-  // How often a producer that lost the word to another one relaxes its CPU before it tries again:
-  // the first time, and each time after that.
-  static constexpr int kFewestRelaxations = 32;
-  static constexpr int kMostRelaxations = 128;
-
   // A producer cuts its nodes from memory that it fills upwards, so the older ones lie below.
   static void prefetch_before(const Node* node) {
     __builtin_prefetch(reinterpret_cast<const char*>(node) - 256);
@@ -182,7 +181,7 @@ class MpscQueue {
   static Node* to_node(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kFlags); }
 
   PushResult try_push(Node* node) {
-    for (int relaxations = kFewestRelaxations;; relaxations = kMostRelaxations) {
+    for (;;) {
       uintptr_t seen = word_.load(std::memory_order_relaxed);
       if (seen & kClosed) return PushResult::kClosed;
       node->next.set(to_node(seen));
@@ -193,9 +192,11 @@ class MpscQueue {
       }
       // The consumer came between: it will not come again soon.
       if (to_node(seen) == nullptr) continue;
-      // Another producer has the line, and pushes some dozens while this one waits: two that fight
-      // over it for each push are slower together than one.
-      for (int i = 0; i < relaxations; ++i) Sync::relax_cpu();
+      // Another producer is at it on another CPU. Two that fight over the line for each push are
+      // slower together than one, which pushes dozens in the time of a system call. And where
+      // threads wait for a CPU, the consumer may be one of them: with this one's it keeps up with
+      // the other, instead of a backlog that goes through memory.
+      Sync::yield();
     }
   }
 

@@ -44,7 +44,7 @@ constexpr bool releases(std::memory_order order) {
 // seq_cst is taken for acq_rel, which is weaker: no protocol here may rely on more.
 struct Sync {
   // The explorer tries every order anyway.
-  static void relax_cpu() {}
+  static void yield() {}
 
   template <class T>
   class Atomic {
