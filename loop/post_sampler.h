@@ -7,16 +7,16 @@
 
 namespace gyre::internal {
 
-// Draws the posts whose way to their run is timed: one in 64 on average of each thread, its first
+// Draws the posts whose way to their run is timed: one in 256 on average of each thread, its first
 // among them. Two looks at the clock for each post would cost more than the post; at this rate they
 // cost less than a nanosecond of it. The gaps are random, since a program that posts in bursts of
-// 64 would have the first of each burst timed for ever, and no other.
+// 256 would have the first of each burst timed for ever, and no other.
 //
-// With n samples the quantile q is known to about sqrt(q (1 - q) / n): after 64,000 posts the 99th
+// With n samples the quantile q is known to about sqrt(q (1 - q) / n): after 256,000 posts the 99th
 // percentile lies between the 98.7th and the 99.3rd.
 class PostSampler {
  public:
-  static constexpr uint32_t kMeanGap = 64;
+  static constexpr uint32_t kMeanGap = 256;
 
   // True: time this one.
   static bool draw() {

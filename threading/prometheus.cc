@@ -122,7 +122,7 @@ void PrometheusText::add(const IOLoop& loop) {
             m.lag);
   histogram("gyre_loop_timer_lateness_seconds", "From when timeouts were due to when they ran.",
             labels, m.timer_lateness);
-  histogram("gyre_loop_post_latency_seconds", "From a post to its run, of one post in 64.", labels,
+  histogram("gyre_loop_post_latency_seconds", "From a post to its run, of one post in 256.", labels,
             m.post_latency);
 }
 

@@ -125,8 +125,8 @@ TEST_P(Metrics, APostThatWaitsForABusyLoopIsTimedUntilItRuns) {
   EXPECT_GE(loop_->metrics().post_latency.max, least);
 }
 
-TEST_P(Metrics, OnePostIn64IsTimed) {
-  constexpr int kPosts = 64000;
+TEST_P(Metrics, OnePostIn256IsTimed) {
+  constexpr int kPosts = 256000;
   LoopInThread thread(*loop_);
   Event done;
   std::thread([&] {
@@ -199,13 +199,13 @@ TEST_P(Metrics, TimedPostsUnderALimitGiveTheirPlacesBack) {
   options.callback_limit = 2;
   const std::unique_ptr<IOLoop> loop = make_loop(std::move(options));
   int ran = 0;
-  for (int round = 0; round < 500; ++round) {
+  for (int round = 0; round < 2000; ++round) {
     ASSERT_TRUE(loop->try_add_callback([&] { ++ran; })) << round;
     ASSERT_TRUE(loop->try_add_callback([&] { ++ran; })) << round;
     ASSERT_FALSE(loop->try_add_callback([&] { ++ran; })) << round;
     run_turns(*loop);
   }
-  EXPECT_EQ(ran, 1000);
+  EXPECT_EQ(ran, 4000);
   EXPECT_GE(loop->metrics().post_latency.count(), 5u);
 }
 
