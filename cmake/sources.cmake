@@ -114,6 +114,7 @@ set(GYRE_HEADERS
     loop/idle_wheel.h
     loop/io_loop.h
     loop/io_loop_inl.h
+    loop/iteration_clock.h
     loop/log.h
     loop/loop_access.h
     loop/loop_affinity.h

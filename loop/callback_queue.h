@@ -122,6 +122,8 @@ class CallbackQueue {
     --queued_;
     return node;
   }
+  // pop would give nullptr.
+  bool batch_done() const { return batch_.first == nullptr; }
   // Gives back the memory of a node that was queued, after its callable was destroyed.
   void release(CallbackNode* node, NodeReleaser& releaser) {
     if (node->origin() == CallbackNode::Origin::kArena) [[likely]]

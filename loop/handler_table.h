@@ -129,6 +129,8 @@ class HandlerTable {
 
   size_t size() const { return size_; }
 
+  bool any_removed() const { return !removed_.empty(); }
+
   // Only while no handler runs. A handler's destructor may remove others.
   void release_removed() {
     while (!removed_.empty()) {

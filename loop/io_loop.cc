@@ -79,7 +79,7 @@ absl::Status IOLoop::start() {
   const SpinningLoop running(spin_policy_.limit() > Duration::zero());
   CallbackQueue* const previous_running = CallbackQueue::set_running(queue_.get());
   if (!queue_->stop_requested()) {
-    const TimePoint now = clock_.now();
+    const TimePoint now = iteration_clock_.look();
     set_awake_since(now);
     if (idle_wheel_ != nullptr) {
       idle_wheel_->end_iteration(now);  // what was touched between the runs
@@ -116,27 +116,28 @@ void IOLoop::run_callbacks() {
   CallbackNode* node = queue_->pop();
   if (node == nullptr) return;
   internal::NodeReleaser releaser;
-  TimeSlice slice(clock_, time_slice_);
+  TimeSlice slice(clock_, time_slice_, iteration_clock_.now());
   uint64_t count = 0;
-  do {
+  for (;;) {
     const CallSite site = node->site();
     counters_.running.set_callback(site);
     call(site, "a callback", [node] { node->run_and_destroy(); });
     queue_->release(node, releaser);
     ++count;
+    if (queue_->batch_done()) break;
     // After a stop() nothing follows this batch, so it may take what it needs.
     if (slice.over() && !queue_->stop_requested()) break;
     node = queue_->pop();
-  } while (node != nullptr);
+  }
   queue_->finish_batch();
   counters_.callbacks.add(count);
 }
 
 void IOLoop::run_timeouts(uint64_t added_before) {
   if (timers_.empty()) return;
-  const TimePoint now = clock_.now();
+  const TimePoint now = iteration_clock_.now();
   if (timers_.next_deadline() > now) return;
-  TimeSlice slice(clock_, time_slice_);
+  TimeSlice slice(clock_, time_slice_, now);
   uint64_t count = 0;
   timers_.begin_batch(now, added_before);
   while (timers_.run_one([&](CallbackNode* node, TimePoint deadline) {
@@ -156,7 +157,7 @@ void IOLoop::run_idle_timeouts() {
   if (wheel.empty()) return;
   wheel.sweep();
   if (!wheel.has_expired()) return;
-  TimeSlice slice(clock_, time_slice_);
+  TimeSlice slice(clock_, time_slice_, iteration_clock_.now());
   uint64_t count = 0;
   do {
     counters_.running.set_idle_timeout();
@@ -225,13 +226,13 @@ std::optional<Poller::WaitResult> IOLoop::spin(TimePoint start) {
 
 void IOLoop::poll_and_dispatch() {
   // What a callback removed is released before a wait that may be long.
-  handlers_.release_removed();
-  const TimePoint before = clock_.now();
+  release_removed_handlers();
+  const TimePoint before = iteration_clock_.now();
   if (idle_wheel_ != nullptr) idle_wheel_->end_iteration(before);
   count_iteration(before - awake_since());
   counters_.polling.set(1);
   const Poller::WaitResult result = wait(before);
-  const TimePoint after = clock_.now();
+  const TimePoint after = iteration_clock_.look();
   set_awake_since(after);
   counters_.polling.set(0);
   counters_.idle_nanoseconds.add((after - before).count());
@@ -244,8 +245,14 @@ void IOLoop::poll_and_dispatch() {
   }
   handlers_.begin_wait();
   dispatch_all(result.events);
-  handlers_.release_removed();
+  release_removed_handlers();
   if (std::exchange(orphan_reported_, false)) rebuild_poller();
+}
+
+void IOLoop::release_removed_handlers() {
+  if (!handlers_.any_removed()) return;
+  iteration_clock_.expire();
+  handlers_.release_removed();
 }
 
 void IOLoop::count_iteration(Duration worked) {

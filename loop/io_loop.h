@@ -27,6 +27,7 @@
 #include "gyre/loop/future.h"
 #include "gyre/loop/handler_table.h"
 #include "gyre/loop/idle_wheel.h"
+#include "gyre/loop/iteration_clock.h"
 #include "gyre/loop/loop_access.h"
 #include "gyre/loop/loop_affinity.h"
 #include "gyre/loop/loop_metrics.h"
@@ -345,6 +346,7 @@ class IOLoop {
   void dump_handlers(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dump_timers(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dump_callbacks(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  void release_removed_handlers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void count_iteration(Duration worked) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   TimePoint awake_since() const { return TimePoint(Duration(counters_.awake_since.get())); }
   void set_awake_since(TimePoint time) {
@@ -381,6 +383,7 @@ class IOLoop {
   const Backend backend_;
   const MonotonicClock& clock_;
   const Duration time_slice_;
+  internal::IterationClock iteration_clock_{clock_};
   internal::SpinPolicy spin_policy_ ABSL_GUARDED_BY(affinity_);
   internal::LoopAffinity affinity_{name_};
   internal::LoopCounters counters_;

@@ -54,6 +54,7 @@ void SyncRun<T>::begin(F& func) {
 
 template <class F>
 void IOLoop::call(CallSite site, const char* what, F&& f) {
+  iteration_clock_.expire();
   if (stall_monitor_ == nullptr) [[likely]]
     return guard_.run(f);
   call_watched(site, what, f);

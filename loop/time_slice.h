@@ -15,10 +15,11 @@ class TimeSlice {
  public:
   using Duration = std::chrono::nanoseconds;
 
-  TimeSlice(const MonotonicClock& clock, Duration limit)
-      : clock_(clock), limit_(limit), start_(clock.now()) {}
+  // Begins at `start`, which is now.
+  TimeSlice(const MonotonicClock& clock, Duration limit, SteadyTime start)
+      : clock_(clock), limit_(limit), start_(start) {}
 
-  // To be asked after each callback.
+  // To be asked after each callback that another one follows.
   bool over() {
     ++done_;
     if (--until_look_ > 0) return false;

@@ -247,5 +247,103 @@ TEST_F(IOLoopIteration, BusyAndIdleTimesAddUp) {
   EXPECT_EQ(loop_->metrics().idle, milliseconds(70));
 }
 
+// ---- Looks at the clock: each is 1 % of a small request
+
+class CountingClock final : public MonotonicClock {
+ public:
+  explicit CountingClock(const MonotonicClock& clock) : clock_(clock) {}
+  SteadyTime now() const override {
+    ++looks_;
+    return clock_.now();
+  }
+  int take_looks() { return std::exchange(looks_, 0); }
+
+ private:
+  const MonotonicClock& clock_;
+  mutable int looks_ = 0;
+};
+
+class IOLoopClockLooks : public IOLoopIteration {
+ protected:
+  IOLoopClockLooks() {
+    IOLoopOptions options = kernel_.options();
+    options.clock = &clock_;
+    loop_ = std::move(IOLoop::create(std::move(options))).value();
+  }
+
+  // From one wait, in which another thread does `post`, to the next one.
+  int looks_for(std::function<void()> post) {
+    int waits = 0, looks = -1;
+    kernel_.during_wait = [&](auto&, int&) {
+      if (++waits == 1) {
+        std::thread(post).join();
+        clock_.take_looks();
+      } else {
+        looks = clock_.take_looks();
+        loop_->stop();
+      }
+    };
+    run();
+    return looks;
+  }
+
+  CountingClock clock_{kernel_.clock};
+};
+
+TEST_F(IOLoopClockLooks, AreTwoInAnIterationThatRunsOneCallback) {
+  EXPECT_EQ(looks_for([&] { loop_->add_callback([] {}); }), 2);
+}
+
+TEST_F(IOLoopClockLooks, AreNoMoreWithATimerThatIsNotDue) {
+  loop_->call_later(hours(1), [] {});
+  EXPECT_EQ(looks_for([&] { loop_->add_callback([] {}); }), 2);
+}
+
+TEST_F(IOLoopClockLooks, AreOneMoreWhereTheTimeSliceHasSomethingToCut) {
+  EXPECT_EQ(looks_for([&] {
+              loop_->add_callback([] {});
+              loop_->add_callback([] {});
+            }),
+            3);
+}
+
+TEST_F(IOLoopClockLooks, SeeTheTimeThatAHandlerTook) {
+  // The wait does not count it, and a timer that it made due does not wait for a poll.
+  std::vector<std::string> seen;
+  loop_->call_later(milliseconds(5), [&] { seen.push_back("timer"); });
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      7,
+                      [&](int, uint32_t) {
+                        kernel_.clock.advance(milliseconds(10));
+                        seen.push_back("handler");
+                      },
+                      IOLoop::READ)
+                  .ok());
+  int waits = 0;
+  kernel_.during_wait = [&](auto& events, int&) {
+    if (++waits == 1) return events.push_back({kernel_.tokens[7], IOLoop::READ});
+    seen.push_back("wait");
+    loop_->stop();
+  };
+  run();
+  EXPECT_THAT(seen, ElementsAre("handler", "timer", "wait"));
+}
+
+TEST_F(IOLoopClockLooks, SeeTheTimeThatTheEndOfAHandlerTook) {
+  // What a removed handler holds is destroyed before the wait.
+  ASSERT_TRUE(loop_
+                  ->add_handler(
+                      7,
+                      [slow = OnDestroy([&] { kernel_.clock.advance(milliseconds(10)); })](
+                          int, uint32_t) {},
+                      IOLoop::READ)
+                  .ok());
+  loop_->call_later(milliseconds(15), [&] { loop_->stop(); });
+  loop_->add_callback([&] { ASSERT_TRUE(loop_->remove_handler(7).ok()); });
+  run();
+  EXPECT_THAT(kernel_.waits, ElementsAre(milliseconds(5)));
+}
+
 }  // namespace
 }  // namespace gyre::testing
