@@ -334,9 +334,9 @@ TEST_F(IOLoopClockLooks, SeeTheTimeThatTheEndOfAHandlerTook) {
   // What a removed handler holds is destroyed before the wait.
   ASSERT_TRUE(loop_
                   ->add_handler(
-                      7,
-                      [slow = OnDestroy([&] { kernel_.clock.advance(milliseconds(10)); })](
-                          int, uint32_t) {},
+                      7, [slow = OnDestroy([&] {
+                            kernel_.clock.advance(milliseconds(10));
+                          })](int, uint32_t) {},
                       IOLoop::READ)
                   .ok());
   loop_->call_later(milliseconds(15), [&] { loop_->stop(); });
