@@ -262,19 +262,8 @@ void IOLoop::count_iteration(Duration worked) {
   counters_.timers.set(timers_.size());
 }
 
-void IOLoop::dispatch_all(std::span<const Poller::Event> events) {
-  // Far enough for a cache miss, near enough for the first-level cache to hold it until then.
-  constexpr size_t kAhead = 2;
-  uint64_t dispatched = 0;
-  for (size_t i = 0; i < events.size(); ++i) {
-    if (i + kAhead < events.size()) handlers_.prefetch(events[i + kAhead].token);
-    dispatched += dispatch(events[i]);
-  }
-  counters_.events.add(dispatched);
-}
-
 // False: nobody was to be told.
-bool IOLoop::dispatch(const Poller::Event& event) {
+inline bool IOLoop::dispatch(const Poller::Event& event) {
   int fd;
   internal::HandlerTable::Registration* registration = handlers_.find_token(event.token, &fd);
   if (registration == nullptr) {
@@ -285,10 +274,26 @@ bool IOLoop::dispatch(const Poller::Event& event) {
   const uint32_t events = event.events & (registration->interest | ERROR);
   if (events == NONE) return false;  // an earlier handler dropped the interest
   internal::EventHandler& handler = *registration->handler;
-  const CallSite site = stall_monitor_ == nullptr ? CallSite() : handler.site();
   counters_.running.set_handler(fd);
-  call(site, "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
+  iteration_clock_.expire();
+  const auto call_handler = [&handler, fd, events] { handler.handle_events(fd, events); };
+  if (stall_monitor_ == nullptr) [[likely]] {
+    guard_.run(call_handler);
+  } else {
+    call_watched(handler.site(), "a handler", call_handler);
+  }
   return true;
+}
+
+void IOLoop::dispatch_all(std::span<const Poller::Event> events) {
+  // Far enough for a cache miss, near enough for the first-level cache to hold it until then.
+  constexpr size_t kAhead = 2;
+  uint64_t dispatched = 0;
+  for (size_t i = 0; i < events.size(); ++i) {
+    if (i + kAhead < events.size()) handlers_.prefetch(events[i + kAhead].token);
+    dispatched += dispatch(events[i]);
+  }
+  counters_.events.add(dispatched);
 }
 
 // Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it

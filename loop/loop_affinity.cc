@@ -52,13 +52,12 @@ bool LoopAffinity::try_lease_now() {
 
 void LoopAffinity::end_lease() { owner_.store(kIdle, std::memory_order_release); }
 
-void LoopAffinity::wrong_thread(const char* what, int64_t owner) const {
+void LoopAffinity::check_here(const char* what, int64_t owner) const {
   GYRE_CHECK(
-      false,
+      owner == thread_id(),
       "%s called from thread %d (%s), but loop \"%s\" runs in thread %d: only add_callback and "
       "stop may be called from another thread. Post it: loop.add_callback([...] { ... })",
       what, thread_id(), thread_name(), loop_name_, owner);
-  std::abort();
 }
 
 }  // namespace gyre::internal

@@ -32,8 +32,8 @@ class ABSL_LOCKABLE LoopAffinity {
   // loop.
   void assert_here(const char* what) const ABSL_ASSERT_EXCLUSIVE_LOCK() {
     const int64_t owner = owner_.load(std::memory_order_relaxed);
-    if (owner > 0 && !here()) [[unlikely]]
-      wrong_thread(what, owner);
+    if (owner > 0 && owner != thread_id_) [[unlikely]]
+      check_here(what, owner);
   }
 
   // idle -> running. False: a thread runs it already. Waits while it is leased.
@@ -61,7 +61,8 @@ class ABSL_LOCKABLE LoopAffinity {
   static constinit inline thread_local int64_t thread_id_ = 0;
 
   bool try_take(int64_t owner);
-  [[noreturn]] void wrong_thread(const char* what, int64_t owner) const;
+  // The same, where the thread may not have asked for its id yet.
+  void check_here(const char* what, int64_t owner) const;
 
   // kIdle, kLeased, or the id of the thread that runs. Acquire on taking pairs with release on
   // giving back: one thread's use of the loop comes before the next one's.

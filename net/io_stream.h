@@ -304,11 +304,14 @@ class IOStream final : private internal::EventHandler,
   absl::Status submit(SharedFile file, uint64_t offset, uint64_t length);
   absl::Status check_writable(size_t added);
   void take(std::string_view bytes);
+  absl::Status submit_otherwise(std::string_view bytes);
   bool cork(std::string_view bytes);
+  bool cork_in_place(std::string_view bytes);
   bool cork_copy(std::string_view bytes);
   void uncork();
   void send_corked();
   void send_now(std::string_view bytes);
+  void send_rest(std::string_view bytes, internal::IoResult result);
   void send_now(std::span<const std::string_view> pieces, const SharedBytes* shared,
                 bool full = false);
   internal::IoResult send_pieces(std::span<const std::string_view> pieces);
@@ -330,7 +333,7 @@ class IOStream final : private internal::EventHandler,
   void start_read_deadline();
   void start_write_deadline();
   void touch() {
-    if (armed()) context_->wheel().touch(*this);
+    if (armed()) context_->touch(*this);
   }
   void update_interest();
   void change_interest();

@@ -108,6 +108,8 @@ inline void IOStream::read_input() {
   do {
     if (!receive_once()) break;
     if (closed()) return;
+    if (!input_ready_) [[likely]]
+      return update_interest();
     if (bytes_received_ >= limit && input_ready_ && wants_input()) return read_later();
   } while (input_ready_ && wants_input());
   if (closed()) return;

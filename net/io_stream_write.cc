@@ -54,18 +54,20 @@ uint64_t IOStream::bytes_sent() const {
 
 // ---- Taking
 
+// What is sent back as it came need not be copied, unless more follows: nothing is received before
+// the callback returns.
+inline bool IOStream::cork_in_place(std::string_view bytes) {
+  internal::StreamContext& context = *context_;
+  if (!context.corked.empty() || !is_inside(bytes, context.receive_buffer)) return false;
+  context.corked = bytes;
+  bytes_submitted_ += bytes.size();
+  return true;
+}
+
 // False: to be sent by itself, after what is corked.
 inline bool IOStream::cork(std::string_view bytes) {
   if (has_output() || closed()) return false;
-  internal::StreamContext& context = *context_;
-  // What is sent back as it came need not be copied, unless more follows: nothing is received
-  // before the callback returns.
-  if (context.corked.empty() && is_inside(bytes, context.receive_buffer)) {
-    context.corked = bytes;
-    bytes_submitted_ += bytes.size();
-    return true;
-  }
-  return cork_copy(bytes);
+  return cork_in_place(bytes) || cork_copy(bytes);
 }
 
 // What was checked before.
@@ -81,9 +83,14 @@ inline void IOStream::take(std::string_view bytes) {
 
 absl::Status IOStream::submit(std::string_view bytes) {
   LoopAccess::assert_here(loop(), "IOStream::write");
-  if (closed() || write_ended_ || has_output()) [[unlikely]] {
-    if (absl::Status status = check_writable(bytes.size()); !status.ok()) return status;
-  }
+  if (delivering_ && !write_ended_ && !closed() && !has_output() && cork_in_place(bytes)) [[likely]]
+    return absl::OkStatus();
+  return submit_otherwise(bytes);
+}
+
+// Apart, so that an answer that is sent back as it came costs no register more than it needs.
+[[gnu::noinline]] absl::Status IOStream::submit_otherwise(std::string_view bytes) {
+  if (absl::Status status = check_writable(bytes.size()); !status.ok()) return status;
   take(bytes);
   return closed() ? closed_status() : absl::OkStatus();
 }
@@ -186,14 +193,19 @@ void IOStream::send_corked() { send_now(std::exchange(context_->corked, {})); }
 // ---- Sending
 
 void IOStream::send_now(std::string_view bytes) {
-  if (!has_output() && !closed() && !bytes.empty()) [[likely]] {
-    const IoResult result = internal::send(fd_.get(), bytes);
-    context_->counters.bytes_sent.add(result.count);
-    if (static_cast<size_t>(result.count) == bytes.size()) [[likely]]
-      return touch();
-    if (!result.ok() && !send_failed(result.error, "send", bytes.size())) return;
-    bytes.remove_prefix(result.count);
-  }
+  if (has_output() || closed() || bytes.empty()) [[unlikely]]
+    return send_now({&bytes, 1}, nullptr, /*full=*/true);
+  const IoResult result = internal::send(fd_.get(), bytes);
+  context_->counters.bytes_sent.add(result.count);
+  if (static_cast<size_t>(result.count) == bytes.size()) [[likely]]
+    return touch();
+  send_rest(bytes, result);
+}
+
+// What send() left.
+[[gnu::noinline]] void IOStream::send_rest(std::string_view bytes, IoResult result) {
+  if (!result.ok() && !send_failed(result.error, "send", bytes.size())) return;
+  bytes.remove_prefix(result.count);
   send_now({&bytes, 1}, nullptr, /*full=*/true);
 }
 

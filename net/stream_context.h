@@ -54,6 +54,8 @@ class StreamContext {
       make_wheel();
     return *wheel_;
   }
+  // Of an entry that is armed.
+  void touch(IdleEntry& entry) { wheel_->touch(entry); }
 
   IOLoop& loop;
   LoopCounters& counters;  // the loop's: while it is open

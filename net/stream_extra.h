@@ -22,7 +22,7 @@ class IOStream::Deadline final : public internal::IdleEntry {
 
   void start(std::chrono::nanoseconds timeout);
   void touch() {
-    if (armed()) stream_.context_->wheel().touch(*this);
+    if (armed()) stream_.context_->touch(*this);
   }
   void stop() {
     if (armed()) stream_.context_->wheel().disarm(*this);

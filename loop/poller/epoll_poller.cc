@@ -65,7 +65,10 @@ epoll_event to_epoll(uint32_t interest, uint64_t token, Trigger trigger) {
 
 // A reader has to see the end of the stream, and a writer the error, whatever epoll calls it.
 uint32_t from_epoll(uint32_t events) {
-  uint32_t result = events & (PollEvents::kRead | PollEvents::kWrite | PollEvents::kError);
+  constexpr uint32_t kReady = PollEvents::kRead | PollEvents::kWrite;
+  if ((events & ~kReady) == 0) [[likely]]
+    return events;
+  uint32_t result = events & (kReady | PollEvents::kError);
   if (events & (EPOLLERR | EPOLLHUP))
     result |= PollEvents::kRead | PollEvents::kWrite | PollEvents::kError;
   if (events & EPOLLRDHUP) result |= PollEvents::kRead | PollEvents::kPeerEnded;
