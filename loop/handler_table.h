@@ -29,6 +29,9 @@ class EventHandler : public IdleEntry {
   // Where it was registered, if somebody wants to know.
   virtual CallSite site() const { return {}; }
 
+  // Who finds his own handlers by this mark among all of the loop's; nullptr: nobody.
+  virtual const void* owner() const { return nullptr; }
+
   // What it is and what it waits for, for a person. On the loop's thread.
   virtual std::string describe() const { return "added at " + site().to_string(); }
 

@@ -171,6 +171,14 @@ void LoopAccess::remove_closing(IOLoop& loop, int fd) {
   loop.unregister_handler(fd, /*closing=*/true);
 }
 
+void LoopAccess::for_each_handler(IOLoop& loop, const void* owner,
+                                  absl::FunctionRef<void(EventHandler&)> visit) {
+  loop.affinity_.assert_here("the list of handlers");
+  loop.handlers_.for_each([&](int, const HandlerTable::Registration& registration) {
+    if (registration.handler->owner() == owner) visit(*registration.handler);
+  });
+}
+
 FdWaiters& LoopAccess::fd_waiters(IOLoop& loop) { return loop.fd_waiters_; }
 
 void LoopAccess::report_exception(IOLoop& loop, std::exception_ptr error) {

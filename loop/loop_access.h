@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "gyre/loop/callback_queue.h"
 #include "gyre/loop/handler_table.h"
@@ -32,6 +33,10 @@ struct LoopAccess {
   static void remove(IOLoop& loop, int fd);
   // The same for an fd that the caller closes next: see Poller::remove_closing.
   static void remove_closing(IOLoop& loop, int fd);
+
+  // visit(handler) for each that has this owner. It may not add or remove any.
+  static void for_each_handler(IOLoop& loop, const void* owner,
+                               absl::FunctionRef<void(EventHandler&)> visit);
 
   // As the loop's own methods do: a checked error in the wrong thread.
   static void assert_here(const IOLoop& loop, const char* what);

@@ -51,8 +51,10 @@ bool ConnectionDispatcher::has_room(size_t loop) const {
 
 size_t ConnectionDispatcher::pick(const AcceptedConnection& connection) {
   if (options_.pick) {
-    if (const size_t loop = ask_user(connection.peer); loop < size() && has_room(loop)) return loop;
-  } else if (const auto loop = picker_.pick(*this, internal::source_of(connection.peer))) {
+    if (const size_t loop = ask_user(connection.peer_address()); loop < size() && has_room(loop))
+      return loop;
+  } else if (const auto loop =
+                 picker_.pick(*this, internal::source_of(connection.peer_address()))) {
     return *loop;
   }
   next_ = (next_ + 1) % size();

@@ -3,31 +3,26 @@
 #include <utility>
 #include <vector>
 
+#include "gyre/loop/loop_access.h"
 #include "gyre/net/io_stream.h"
 
 namespace gyre::internal {
 
 void LoopConnections::add(IOStream& stream, Place place) {
-  if (first_ == nullptr) self_ = shared_from_this();
+  if (streams_++ == 0) self_ = shared_from_this();
   stream.connections_ = this;
-  stream.previous_ = nullptr;
-  stream.next_ = first_;
-  if (first_ != nullptr) first_->previous_ = &stream;
-  first_ = &stream;
-  accepted_.fetch_add(1, std::memory_order_relaxed);
+  accepted_.add(1);
   if (place) places_.emplace(&stream, std::move(place));
   for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->added(stream);
 }
 
 void LoopConnections::remove(IOStream& stream) {
   std::shared_ptr<LoopConnections> keep;
-  (stream.previous_ != nullptr ? stream.previous_->next_ : first_) = stream.next_;
-  if (stream.next_ != nullptr) stream.next_->previous_ = stream.previous_;
-  stream.previous_ = stream.next_ = nullptr;
+  --streams_;
   if (!proxy_headers_.empty()) proxy_headers_.erase(&stream);
-  if (first_ == nullptr) keep = std::move(self_);
-  bytes_received_.fetch_add(stream.bytes_received(), std::memory_order_relaxed);
-  bytes_sent_.fetch_add(stream.bytes_sent(), std::memory_order_relaxed);
+  if (streams_ == 0) keep = std::move(self_);
+  bytes_received_.add(stream.bytes_received());
+  bytes_sent_.add(stream.bytes_sent());
   // Release: who sees the count sees the bytes.
   open_.fetch_sub(1, std::memory_order_release);
   // After the count: who gets the place looks at it.
@@ -43,7 +38,7 @@ void LoopConnections::tell_watchers_of_end(const IOStream& stream) {
   // A watcher may be the last to know this object.
   const std::shared_ptr<LoopConnections> keep = shared_from_this();
   for (const std::shared_ptr<Watcher>& watcher : watchers_) watcher->removed(stream, cutting_off_);
-  if (first_ != nullptr) return;
+  if (streams_ > 0) return;
   const std::vector<std::shared_ptr<Watcher>> watchers = std::exchange(watchers_, {});
   for (const std::shared_ptr<Watcher>& watcher : watchers) watcher->all_gone();
 }
@@ -58,9 +53,10 @@ void LoopConnections::cut_off_all() {
 void LoopConnections::for_each(absl::FunctionRef<void(IOStream&)> visit) {
   // A copy: visit() may close streams, and a read that fails for it may open others.
   std::vector<std::shared_ptr<IOStream>> streams;
-  for (IOStream* stream = first_; stream != nullptr; stream = stream->next_) {
-    streams.push_back(stream->shared_from_this());
-  }
+  streams.reserve(streams_);
+  LoopAccess::for_each_handler(loop_, this, [&](EventHandler& handler) {
+    streams.push_back(static_cast<IOStream&>(handler).shared_from_this());
+  });
   for (const std::shared_ptr<IOStream>& stream : streams) {
     if (!stream->closed()) visit(*stream);
   }

@@ -2,6 +2,7 @@
 #define GYRE_NET_LOOP_CONNECTIONS_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -10,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
+#include "gyre/loop/counter.h"
 #include "gyre/net/admission.h"
 #include "gyre/net/place_signal.h"
 #include "gyre/net/proxy_protocol.h"
@@ -32,7 +34,8 @@ class PendingConnection {
 };
 
 // One server's open connections on one loop. The count is right from the moment a connection is
-// assigned to the loop, on whatever thread, until its stream is closed; the list is the loop's.
+// assigned to the loop, on whatever thread, until its stream is closed; which streams they are is
+// in the loop's table of handlers.
 class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
  public:
   // `freed` is notified after a connection was closed.
@@ -51,10 +54,10 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
     if (freed_ != nullptr) freed_->notify();
   }
   uint64_t open() const { return open_.load(std::memory_order_acquire); }
-  uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
+  uint64_t accepted() const { return accepted_.get(); }
   // Of the streams that are closed.
-  uint64_t bytes_received() const { return bytes_received_.load(std::memory_order_relaxed); }
-  uint64_t bytes_sent() const { return bytes_sent_.load(std::memory_order_relaxed); }
+  uint64_t bytes_received() const { return bytes_received_.get(); }
+  uint64_t bytes_sent() const { return bytes_sent_.get(); }
 
   // Loop thread only.
   void add(IOStream& stream, Place place = {});  // counted before
@@ -84,24 +87,25 @@ class LoopConnections : public std::enable_shared_from_this<LoopConnections> {
   };
   // Kept until no connection is left. Loop thread only.
   void watch(std::shared_ptr<Watcher> watcher) { watchers_.push_back(std::move(watcher)); }
-  bool has_none() const { return first_ == nullptr; }
+  bool has_none() const { return streams_ == 0; }
 
  private:
   void tell_watchers_of_end(const IOStream& stream);
 
   IOLoop& loop_;
   const std::shared_ptr<PlaceSignal> freed_;
-  IOStream* first_ = nullptr;
+  size_t streams_ = 0;
   bool cutting_off_ = false;
   absl::flat_hash_set<PendingConnection*> pending_;
   absl::flat_hash_map<const IOStream*, ProxyHeader> proxy_headers_;
-  std::shared_ptr<LoopConnections> self_;              // while there are streams in the list
+  std::shared_ptr<LoopConnections> self_;              // while there are streams
   std::unordered_map<const IOStream*, Place> places_;  // where connections are limited
   std::vector<std::shared_ptr<Watcher>> watchers_;
   alignas(64) std::atomic<uint64_t> open_{0};
-  alignas(64) std::atomic<uint64_t> accepted_{0};
-  std::atomic<uint64_t> bytes_received_{0};
-  std::atomic<uint64_t> bytes_sent_{0};
+  // Written by the loop alone.
+  alignas(64) Counter accepted_;
+  Counter bytes_received_;
+  Counter bytes_sent_;
 };
 
 }  // namespace internal

@@ -59,7 +59,7 @@ uint64_t random_seed() {
 Acceptor::Gate gate_of_server(std::shared_ptr<Admission> admission, const IOLoop& loop) {
   if (admission == nullptr) return nullptr;
   return [admission = std::move(admission), &loop](AcceptedConnection& connection, bool last_call) {
-    return admission->enter(internal::source_of(connection.peer), loop.time(), last_call,
+    return admission->enter(internal::source_of(connection.peer_address()), loop.time(), last_call,
                             connection.place);
   };
 }
@@ -72,7 +72,7 @@ Acceptor::Gate gate_of_loop(std::shared_ptr<Admission> admission,
     if (admission != nullptr) {
       const uint64_t most = admission->limits().per_loop;
       if (most > 0 && loop->open() >= most) return admission->loop_is_full(last_call);
-      const Verdict verdict = admission->enter(internal::source_of(connection.peer),
+      const Verdict verdict = admission->enter(internal::source_of(connection.peer_address()),
                                                loop->loop().time(), last_call, connection.place);
       if (verdict.kind != Verdict::kAdmit) return verdict;
     }

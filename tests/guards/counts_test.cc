@@ -55,7 +55,8 @@ uint64_t calls_of_rounds(int connections, int rounds) {
                    runfile("tests/guards/optimised_echo_rounds"), std::to_string(connections),
                    std::to_string(rounds)});
   EXPECT_EQ(program.wait(), 0) << program.err();
-  return calls_in(read_file(table), "total");
+  // How often the heap grows at the start depends on where the kernel puts it, by chance.
+  return calls_in(read_file(table), "total") - calls_in(read_file(table), "brk");
 }
 
 // The least of three: a busy machine adds a call now and then, and nothing takes one away.

@@ -151,10 +151,10 @@ TEST_P(Allocation, OfAnEchoInACoroutineThatReadsIntoABufferIsNone) {
 
 // An idle connection with its callbacks and its idle timeout, in the books of a server: with the
 // heap's own word and 24 bytes in the loop's table less than 256 bytes.
-TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf208Bytes) {
+TEST_P(Allocation, OfAnIdleConnectionIsOneBlockOf192Bytes) {
   constexpr uint64_t kConnections = 100;
   constexpr size_t kBytes = sizeof(IOStream) + 2 * sizeof(void*);  // and its reference counts
-  EXPECT_LE(kBytes, 208u);
+  EXPECT_LE(kBytes, 192u);
   const auto books = std::make_shared<internal::LoopConnections>(*loop_);
   std::vector<FdPair> pairs(kConnections + 1);
   for (FdPair& pair : pairs) pair = socket_pair();
