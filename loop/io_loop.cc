@@ -180,7 +180,9 @@ IOLoop::Duration IOLoop::poll_timeout(TimePoint now) const {
 
 Poller::WaitResult IOLoop::sleep(Duration timeout) {
   const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
-  const Poller::WaitResult result = poller_->wait(sleeps ? timeout : Duration::zero());
+  if (!sleeps) timeout = Duration::zero();
+  const Poller::WaitResult result =
+      handlers_.size() > 0 ? poller_->wait(timeout) : poller_->wait_for_wake(timeout);
   if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
   return result;
 }

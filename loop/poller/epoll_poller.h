@@ -26,6 +26,7 @@ class EpollPoller final : public Poller {
   void remove_closing(int) override {}  // epoll(7), question 6
   absl::Status reset() override;
   WaitResult wait(std::chrono::nanoseconds timeout) override;
+  WaitResult wait_for_wake(std::chrono::nanoseconds timeout) override;
   void wake() noexcept override;
 
  private:

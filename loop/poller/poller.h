@@ -86,6 +86,10 @@ class Poller : public internal::Waker {
   // because of rounding: deadlines of less than the backend's resolution are rounded up.
   virtual WaitResult wait(std::chrono::nanoseconds timeout) = 0;
 
+  // The same for a caller who has no fd registered: only wake() can end it. A backend that has a
+  // cheaper way for that takes it.
+  virtual WaitResult wait_for_wake(std::chrono::nanoseconds timeout) { return wait(timeout); }
+
   // Forgets every registration, also those that remove() cannot reach: epoll reports a file as long
   // as a copy of its fd (dup, fork) is open, under the number that was closed. What is still wanted
   // has to be added again. After a failure nothing has changed. A backend that always reaches them

@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
+#include "gyre/testing/forwarding_poller.h"
 #include "gyre/tests/support/log_capture.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sim_poller.h"
@@ -245,6 +246,51 @@ TEST_F(IOLoopIteration, BusyAndIdleTimesAddUp) {
   run();
   EXPECT_EQ(loop_->metrics().busy, milliseconds(30));
   EXPECT_EQ(loop_->metrics().idle, milliseconds(70));
+}
+
+// ---- A wait for a wake-up alone
+
+// Notes which kind of wait the loop asks for.
+class NotingPoller final : public ForwardingPoller {
+ public:
+  NotingPoller(std::unique_ptr<Poller> poller, std::vector<std::string>& seen)
+      : ForwardingPoller(std::move(poller)), seen_(seen) {}
+
+  WaitResult wait(nanoseconds timeout) override {
+    seen_.push_back("wait");
+    return ForwardingPoller::wait(timeout);
+  }
+  WaitResult wait_for_wake(nanoseconds timeout) override {
+    seen_.push_back("wait for a wake-up");
+    return ForwardingPoller::wait(timeout);
+  }
+
+ private:
+  std::vector<std::string>& seen_;
+};
+
+TEST_F(IOLoopIteration, WaitsForItsWakeUpAloneWhileItWatchesNoFd) {
+  IOLoopOptions options = kernel_.options();
+  options.poller_factory =
+      [this, make = options.poller_factory]() -> absl::StatusOr<std::unique_ptr<Poller>> {
+    return std::make_unique<NotingPoller>(make().value(), seen_);
+  };
+  loop_ = IOLoop::create(std::move(options)).value();
+  const auto watch = [&] {
+    EXPECT_TRUE(loop_
+                    ->add_handler(
+                        7, [](int, uint32_t) {}, IOLoop::READ)
+                    .ok());
+  };
+  const auto forget = [&] { EXPECT_TRUE(loop_->remove_handler(7).ok()); };
+  const auto stop = [&] { loop_->stop(); };
+  std::vector<std::function<void()>> steps = {stop, forget, watch};
+  kernel_.during_wait = [&](auto&, int&) {
+    std::thread([&, step = std::move(steps.back())] { loop_->add_callback(step); }).join();
+    steps.pop_back();
+  };
+  run();
+  EXPECT_THAT(seen_, ElementsAre("wait for a wake-up", "wait", "wait for a wake-up"));
 }
 
 // ---- Looks at the clock: each is 1 % of a small request

@@ -133,6 +133,54 @@ TEST_P(PollerConformance, EachWakeUpFromAnotherThreadEndsAWait) {
   waker.join();
 }
 
+TEST_P(PollerConformance, AWakeUpBeforeAWaitForNothingElseEndsIt) {
+  poller_->wake();
+  EXPECT_TRUE(poller_->wait_for_wake(nanoseconds(-1)).woken);
+}
+
+TEST_P(PollerConformance, AWaitForNothingElseHasALimit) {
+  EXPECT_EQ(poller_->wait_for_wake(nanoseconds(0)).error, 0);
+  EXPECT_FALSE(poller_->wait_for_wake(milliseconds(5)).woken) << "and it ends";
+}
+
+TEST_P(PollerConformance, EachWakeUpEndsAWaitForNothingElseOrOneThatMixesWithThem) {
+  // What one kind of wait leaves behind must not be missing for the other.
+  constexpr int kWakes = 2000;
+  std::atomic<int> taken{0};
+  std::thread waker([&] {
+    for (int i = 0; i < kWakes; ++i) {
+      poller_->wake();
+      while (taken.load(std::memory_order_acquire) <= i) std::this_thread::yield();
+    }
+  });
+  for (int i = 0; taken.load(std::memory_order_relaxed) < kWakes; ++i) {
+    const bool woken = i % 3 == 0 ? poller_->wait(nanoseconds(-1)).woken : [&] {
+      const Poller::WaitResult result = poller_->wait_for_wake(nanoseconds(-1));
+      EXPECT_TRUE(result.events.empty());
+      EXPECT_EQ(result.error, 0);
+      return result.woken;
+    }();
+    if (woken) taken.fetch_add(1, std::memory_order_release);
+  }
+  waker.join();
+}
+
+TEST_P(PollerConformance, ASignalEndsAWaitForNothingElseWithoutAnError) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  struct sigaction before {};
+  ASSERT_EQ(::sigaction(SIGALRM, &action, &before), 0);
+  const itimerval storm{{0, 500}, {0, 500}}, calm{};
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  for (int i = 0; i < 20; ++i) {
+    const Poller::WaitResult result = poller_->wait_for_wake(nanoseconds(-1));
+    EXPECT_FALSE(result.woken);
+    EXPECT_EQ(result.error, 0);
+  }
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
+  ASSERT_EQ(::sigaction(SIGALRM, &before, nullptr), 0);
+}
+
 TEST_P(PollerConformance, ManyThreadsMayWakeWhileFdsComeAndGo) {
   std::atomic<bool> over{false};
   std::vector<std::thread> wakers;
