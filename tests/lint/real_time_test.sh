@@ -32,7 +32,7 @@ real tests/loop/coroutines/fairness_test.cc 5 "how late timers are beside a floo
 # Another thread goes by the real clock, or races.
 real tests/loop/io_loop_exceptions_test.cc 1 "the watchdog looks at a blocked thread, and asks for its stack"
 real tests/loop/loop_parts_test.cc 1 "a moment of the watchdog, which goes by the real clock; nothing waits"
-real tests/loop/run_sync_test.cc 1 "two threads that wake by themselves at the same moment"
+real tests/loop/run_sync_test.cc 2 "two threads that wake by themselves at the same moment; a loop that has stopped, beside one that sleeps"
 real tests/loop/coroutines/combinators_across_loops_test.cc 1 "two threads that cut each other off, by chance"
 real tests/loop/coroutines/time_limits_test.cc 1 "a thread that sets a future at the moment of its limit"
 
