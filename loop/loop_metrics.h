@@ -53,8 +53,8 @@ struct LoopMetrics {
   // When timeouts ran, minus when they were due; every one, but for idle timeouts, which are coarse
   // by design. The clock is not read for each: of fast ones in a row, up to 64 count as the first.
   DurationHistogram timer_lateness;
-  // From a post to its run, whoever posted; a wake-up is in it. One post in 256 on average is timed,
-  // drawn at random so that no pattern of posts escapes, or is seen only; on the real clock.
+  // From a post to its run, whoever posted; a wake-up is in it. One post in 256 on average is
+  // timed, drawn at random so that no pattern of posts escapes, or is seen only; on the real clock.
   DurationHistogram post_latency;
 
   // The share of its time that the loop worked, from 0 to 1; since it was made, or since `earlier`.
