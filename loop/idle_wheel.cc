@@ -71,9 +71,9 @@ std::optional<SteadyTime> IdleWheel::next_deadline() const {
   return std::nullopt;
 }
 
-void IdleWheel::sweep() {
+bool IdleWheel::sweep() {
   const uint32_t tick = iteration_;
-  if (tick <= swept_) return;
+  if (tick <= swept_) return false;
   // Taken out first: an entry that is put off may belong in a slot that is still to be looked at.
   Slot seen;
   const uint32_t passed = std::min(tick - swept_, kSlots);
@@ -100,6 +100,7 @@ void IdleWheel::sweep() {
       expired_.push_back(entry);
     }
   }
+  return true;
 }
 
 void IdleWheel::run_one() {

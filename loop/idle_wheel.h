@@ -98,8 +98,8 @@ class IdleWheel {
   // When sweep() has to be called, at the latest; nullopt: there is nothing to look at.
   std::optional<SteadyTime> next_deadline() const;
 
-  // Sets those aside that had expired when the iteration began.
-  void sweep();
+  // Sets those aside that had expired when the iteration began. True: there were slots to look at.
+  bool sweep();
   bool has_expired() const { return !expired_.empty(); }
   // Tells the next of them, which may arm, disarm and destroy entries, itself included. One that
   // was touched meanwhile is put off instead.

@@ -155,7 +155,7 @@ void IOLoop::run_timeouts(uint64_t added_before) {
 void IOLoop::run_idle_timeouts() {
   internal::IdleWheel& wheel = *idle_wheel_;
   if (wheel.empty()) return;
-  wheel.sweep();
+  if (wheel.sweep()) iteration_clock_.expire();  // very many may have been put off
   if (!wheel.has_expired()) return;
   TimeSlice slice(clock_, time_slice_, iteration_clock_.now());
   uint64_t count = 0;
@@ -178,11 +178,14 @@ IOLoop::Duration IOLoop::poll_timeout(TimePoint now) const {
   return std::max(internal::saturating_sub(deadline, now), Duration::zero());
 }
 
+Poller::WaitResult IOLoop::poll(Duration timeout) {
+  return handlers_.size() > 0 ? poller_->wait(timeout) : poller_->wait_for_wake(timeout);
+}
+
 Poller::WaitResult IOLoop::sleep(Duration timeout) {
   const bool sleeps = timeout != Duration::zero() && queue_->prepare_to_sleep();
   if (!sleeps) timeout = Duration::zero();
-  const Poller::WaitResult result =
-      handlers_.size() > 0 ? poller_->wait(timeout) : poller_->wait_for_wake(timeout);
+  const Poller::WaitResult result = poll(timeout);
   if (sleeps && queue_->finish_sleep()) counters_.wakeups.add(1);
   return result;
 }
@@ -215,7 +218,7 @@ std::optional<Poller::WaitResult> IOLoop::spin(TimePoint start) {
   // For a clock that stands still.
   constexpr int kMaxPolls = 1000;
   for (int i = 0; i < kMaxPolls; ++i) {
-    const Poller::WaitResult result = poller_->wait(Duration::zero());
+    const Poller::WaitResult result = poll(Duration::zero());
     if (!result.events.empty() || result.error != 0) return result;
     for (int look = 0; look < kLooksPerPoll; ++look) {
       if (!queue_->quiet()) return result;
@@ -301,6 +304,7 @@ void IOLoop::dispatch_all(std::span<const Poller::Event> events) {
 // Somebody closed an fd before it was removed, while a copy of it is open: the poller reports it
 // again and again, and no call can name it any more.
 void IOLoop::rebuild_poller() {
+  iteration_clock_.expire();  // a call for each fd, and the log
   const absl::Status reset = poller_->reset();
   if (absl::IsUnimplemented(reset)) return;  // such a backend reports it once at most
   logf(LogLevel::kWarning,

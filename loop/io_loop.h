@@ -77,7 +77,7 @@ struct IOLoopOptions {
 //   1. the callbacks that were posted before it began, in order of arrival over all threads;
 //   2. the timeouts that were added before it and are due, by deadline and then insertion;
 //   3. if stop() was called: the end;
-//   4. a poll, which waits only if there is nothing to do;
+//   4. a poll, if any fd is watched; it waits only if there is nothing to do;
 //   5. the handlers of the fds that are ready.
 // What is added in an iteration never runs in it: a poll comes first. An exception out of a
 // callback goes to the exception handler, and the loop goes on.
@@ -339,6 +339,7 @@ class IOLoop {
   void run_idle_timeouts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void poll_and_dispatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Poller::WaitResult wait(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
+  Poller::WaitResult poll(Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   Poller::WaitResult sleep(Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   std::optional<Poller::WaitResult> spin(TimePoint start) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);
   void dump_end(std::string& text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(affinity_);

@@ -190,8 +190,8 @@ class MpscQueue {
                                       std::memory_order_relaxed)) {
         return seen & kSleep ? PushResult::kWakeNeeded : PushResult::kQueued;
       }
-      // The consumer came between: it will not come again soon.
-      if (to_node(seen) == nullptr) continue;
+      // The consumer came between, which will not come again soon, or a stop.
+      if (to_node(seen) == nullptr || to_node(seen) == node->next.get()) continue;
       // Another producer is at it on another CPU. Two that fight over the line for each push are
       // slower together than one, which pushes dozens in the time of a system call. And where
       // threads wait for a CPU, the consumer may be one of them: with this one's it keeps up with

@@ -19,7 +19,7 @@ class TimeSlice {
   TimeSlice(const MonotonicClock& clock, Duration limit, SteadyTime start)
       : clock_(clock), limit_(limit), start_(start) {}
 
-  // To be asked after each callback that another one follows.
+  // To be asked after each callback; after the last of a batch it need not be.
   bool over() {
     ++done_;
     if (--until_look_ > 0) return false;

@@ -54,7 +54,7 @@ concept ReadPredicate = std::is_invocable_r_v<std::optional<size_t>, F&, std::st
 //
 // Reading is one of two: a read callback, which is handed whatever comes, or one read_* at a time.
 // An error or the peer's end closes the stream, once what it sent before was read. An idle stream
-// holds no buffer; with its callbacks and its idle timeout it is one block of 224 bytes.
+// holds no buffer; with its callbacks and its idle timeout it is one block of 192 bytes.
 class IOStream final : private internal::EventHandler,
                        public std::enable_shared_from_this<IOStream> {
   struct Private {};

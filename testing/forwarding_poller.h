@@ -13,7 +13,8 @@
 namespace gyre::testing {
 
 // A poller that leaves everything to another one, which it owns: the base of those that change one
-// thing of it, mostly the wait. For IOLoopOptions::poller_factory. Threads: as Poller says.
+// thing of it, mostly the wait. wait_for_wake() is a wait() of this one, so that who changes that
+// has changed both. For IOLoopOptions::poller_factory. Threads: as Poller says.
 class ForwardingPoller : public Poller {
  public:
   explicit ForwardingPoller(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {}
@@ -32,6 +33,12 @@ class ForwardingPoller : public Poller {
   WaitResult wait(std::chrono::nanoseconds timeout) override { return poller_->wait(timeout); }
   absl::Status reset() override { return poller_->reset(); }
   void wake() noexcept override { poller_->wake(); }
+
+ protected:
+  // The other one's own.
+  WaitResult forward_wait_for_wake(std::chrono::nanoseconds timeout) {
+    return poller_->wait_for_wake(timeout);
+  }
 
  private:
   const std::unique_ptr<Poller> poller_;

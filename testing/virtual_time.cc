@@ -40,6 +40,14 @@ class VirtualTime::JumpingPoller final : public ForwardingPoller {
     woken_.store(false);
     return result;
   }
+  WaitResult wait_for_wake(nanoseconds timeout) override {
+    if (timeout >= nanoseconds::zero()) return wait(timeout);  // to a time that it may jump to
+    set_deadline(SteadyTime::max());
+    const WaitResult result = forward_wait_for_wake(timeout);
+    set_deadline(std::nullopt);
+    woken_.store(false);
+    return result;
+  }
 
   // Signal-safe, so without the lock. Before the wake-up: whoever wakes a loop is awake itself, so
   // no time passes until this one is seen to be.

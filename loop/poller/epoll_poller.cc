@@ -28,6 +28,17 @@ static_assert(PollEvents::kRead == EPOLLIN && PollEvents::kWrite == EPOLLOUT &&
 // No fd has this number, so no registration has this token.
 constexpr uint64_t kWakeToken = UINT64_MAX;
 
+// It puts the handlers of signals off until the system call is over, unless it knows that the call
+// blocks: of epoll_wait(2) it does, of read(2) not yet. A handler that wakes the loop would be put
+// off for ever.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kUnderThreadSanitizer = true;
+#elif defined(__has_feature)
+constexpr bool kUnderThreadSanitizer = __has_feature(thread_sanitizer);
+#else
+constexpr bool kUnderThreadSanitizer = false;
+#endif
+
 #if defined(SYS_epoll_pwait2)
 // Linux 5.11 and later. Found out at the first wait that needs it.
 constinit std::atomic<bool> g_has_pwait2{true};
@@ -171,7 +182,7 @@ Poller::WaitResult EpollPoller::wait(std::chrono::nanoseconds timeout) {
 // What epoll does beyond a read(2) is for other fds: 0.9 of a round trip. The counter may still
 // hold wake-ups that an earlier wait saw as an edge: they end this one early, once.
 Poller::WaitResult EpollPoller::wait_for_wake(std::chrono::nanoseconds timeout) {
-  if (timeout.count() > 0) return wait(timeout);
+  if (timeout.count() > 0 || kUnderThreadSanitizer) return wait(timeout);
   WaitResult result;
   if (timeout.count() == 0) return result;
   uint64_t wakes;

@@ -86,8 +86,8 @@ class Poller : public internal::Waker {
   // because of rounding: deadlines of less than the backend's resolution are rounded up.
   virtual WaitResult wait(std::chrono::nanoseconds timeout) = 0;
 
-  // The same for a caller who has no fd registered: only wake() can end it. A backend that has a
-  // cheaper way for that takes it.
+  // The same for a caller who has no fd registered, so that only wake() and the time end it; a
+  // signal may. With zero there is nothing to look at. A backend that has a cheaper way takes it.
   virtual WaitResult wait_for_wake(std::chrono::nanoseconds timeout) { return wait(timeout); }
 
   // Forgets every registration, also those that remove() cannot reach: epoll reports a file as long

@@ -41,6 +41,9 @@ class TimelessPoller final : public ForwardingPoller {
     if (timeout > nanoseconds::zero() && !patience.left()) clock_.advance(timeout);
     return result;
   }
+  WaitResult wait_for_wake(nanoseconds timeout) override {
+    return timeout > nanoseconds::zero() ? wait(timeout) : forward_wait_for_wake(timeout);
+  }
 
  private:
   ManualClock& clock_;
