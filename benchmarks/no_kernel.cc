@@ -54,6 +54,7 @@ struct State {
   Watched watched[kMostFds];
   bool accepted[kMostFds];
   bool has_request[kMostFds];
+  bool ours[kMostFds];             // the kernel is out of it
   std::atomic<int> serving_epoll;  // 0 as long as the kernel is in it
   int order[kMostFds];             // the connections of that epoll
   int connections;
@@ -94,6 +95,7 @@ void take_over_if_complete(int epoll) {
   if (count < wanted || epoll <= 0) return;
   read_settings();
   g.connections = count;
+  for (int i = 0; i < count; ++i) g.ours[g.order[i]] = true;
   g.serving_epoll.store(epoll, std::memory_order_release);
 }
 
@@ -131,10 +133,7 @@ int next_round(epoll_event* events, int most) {
   return count;
 }
 
-bool ours(int fd) {
-  return fd >= 0 && fd < kMostFds && g.serving_epoll.load(std::memory_order_relaxed) != 0 &&
-         g.watched[fd].epoll == g.serving_epoll.load(std::memory_order_relaxed) && g.accepted[fd];
-}
+bool ours(int fd) { return static_cast<unsigned>(fd) < kMostFds && g.ours[fd]; }
 
 ssize_t receive(int fd, void* buffer, size_t size) {
   ++g.receives;

@@ -89,19 +89,21 @@ class Context:
         return self.remembered[key][1]
 
 
-def against_raw(flags, server_flags=(), cpu="client", mode="echo"):
-    """Server CPU per request, gyre over raw_epoll; raw before and after, gyre between."""
+def against_raw(flags, server_flags=(), cpu="client", mode="echo", edge=False):
+    """Server CPU per request, gyre over raw_epoll; raw before and after, gyre between. `edge`:
+    raw_epoll itself, edge-triggered, in gyre's place."""
 
     def measure(context):
         machine = context.machine
         window = context.window
 
-        def raw():
-            return machine.cpu_per_request(machine.raw(mode), flags, window, cpu)
+        def raw(*more):
+            return machine.cpu_per_request([*machine.raw(mode), *more], flags, window, cpu)
 
         before = raw()
-        gyre = machine.cpu_per_request(machine.gyre(*server_flags), flags, window, cpu)
-        return gyre / ((before + raw()) / 2)
+        between = raw("--edge") if edge else machine.cpu_per_request(
+            machine.gyre(*server_flags), flags, window, cpu)
+        return between / ((before + raw()) / 2)
 
     return measure
 
@@ -221,7 +223,7 @@ def in_process(program, contender, scale=1.0, counter=None):
 # What of each program is for a row: the peers' figures are the programs' own to show.
 WANTED = {
     "post_benchmark": "post/.*/gyre",
-    "round_trip_benchmark": "round_trip/.*/gyre",
+    "round_trip_benchmark": "round_trip/.*/(gyre|eventfds)",
     "timer_benchmark": "timer/(rearm.*timers:100000|fire/timers:1000000)/gyre",
 }
 
@@ -247,8 +249,12 @@ def all_rows():
             group="Echo"),
         Row("echo 64 B, 1,000 connections", 0.93, "x raw", against_raw([connections(1000)]),
             group="Echo"),
+        Row("the same of raw_epoll with edges, to compare", None, "x raw",
+            against_raw([connections(1000)], edge=True), group="Echo"),
         Row("echo 64 B, 10,000 connections", 0.90, "x raw", against_raw([connections(10000)]),
             group="Echo"),
+        Row("the same of raw_epoll with edges, to compare", None, "x raw",
+            against_raw([connections(10000)], edge=True), group="Echo"),
         Row("echo 64 B, 16 in flight on each of 100", 1.00, "x raw",
             against_raw([connections(100), "--pipeline=16"]), group="Echo"),
         Row("echo 4 KiB, 100 connections", 1.00, "x raw",
@@ -291,14 +297,20 @@ def all_rows():
         Row("round trip of two sleeping loops, two cores", 48, "us",
             in_process("round_trip_benchmark", "round_trip/two_cpus/gyre", 1e-3), "once", digits=1,
             group="Between threads"),
-        Row("the same, spinning", 1, "us",
+        Row("the same of two threads over eventfds, to compare", None, "us",
+            in_process("round_trip_benchmark", "round_trip/two_cpus/eventfds", 1e-3), "once",
+            digits=1, group="Between threads"),
+        Row("round trip of two loops, spinning", 1, "us",
             in_process("round_trip_benchmark", "round_trip/two_cpus/gyre_.*spin.*", 1e-3), "once",
             group="Between threads"),
         Row("2 loops over 1, CPU per request", 1.02, "x", two_threads_over_one("echo_server"),
             group="Between threads"),
         Row("the same of raw_epoll, to compare", None, "x", two_threads_over_one("raw_epoll"),
             group="Between threads"),
-        Row("re-arm one of 100,000 at random, call_later", 80, "ns",
+        Row("re-arm one of 100,000 at random, call_at", 80, "ns",
+            in_process("timer_benchmark", "timer/rearm_random/.*:100000/gyre_call_at"), "once",
+            digits=1, group="Timers"),
+        Row("the same with call_later, which looks at the clock", 80, "ns",
             in_process("timer_benchmark", "timer/rearm_random/.*:100000/gyre"), "once", digits=1,
             group="Timers"),
         Row("re-arm one of 100,000, constant timeout, IdleTimeout", 30, "ns",
