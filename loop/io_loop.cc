@@ -279,14 +279,9 @@ inline bool IOLoop::dispatch(const Poller::Event& event) {
   const uint32_t events = event.events & (registration->interest | ERROR);
   if (events == NONE) return false;  // an earlier handler dropped the interest
   internal::EventHandler& handler = *registration->handler;
+  const CallSite site = stall_monitor_ == nullptr ? CallSite() : handler.site();
   counters_.running.set_handler(fd);
-  iteration_clock_.expire();
-  const auto call_handler = [&handler, fd, events] { handler.handle_events(fd, events); };
-  if (stall_monitor_ == nullptr) [[likely]] {
-    guard_.run(call_handler);
-  } else {
-    call_watched(handler.site(), "a handler", call_handler);
-  }
+  call(site, "a handler", [&handler, fd, events] { handler.handle_events(fd, events); });
   return true;
 }
 

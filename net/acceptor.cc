@@ -158,14 +158,19 @@ Acceptor::Step Acceptor::accept_next(bool last_call) {
   if (!last_call && options_.full && options_.full()) {
     return wait_for_place(std::move(connection), {Verdict::kWait, LimitKind::kLoop});
   }
-  SocketAddress peer;
-  const IoResult result = options_.wants_peer ? internal::accept(socket_->fileno(), peer)
-                                              : internal::accept(socket_->fileno());
+  const IoResult result = accept_one(connection);
   if (!result.ok()) return handle_error(result.error, last_call);
-  if (options_.wants_peer) connection.peer = std::make_unique<SocketAddress>(peer);
   connection.fd.reset(static_cast<int>(result.count));
   delay_ = kFirstDelay;
   return enter(std::move(connection), last_call);
+}
+
+IoResult Acceptor::accept_one(AcceptedConnection& connection) {
+  if (!options_.wants_peer) return internal::accept(socket_->fileno());
+  SocketAddress peer;
+  const IoResult result = internal::accept(socket_->fileno(), peer);
+  if (result.ok()) connection.peer = std::make_unique<SocketAddress>(peer);
+  return result;
 }
 
 Acceptor::Step Acceptor::enter(AcceptedConnection connection, bool last_call) {

@@ -88,6 +88,7 @@ class Acceptor {
   void socket_ready();
   bool accept_batch(bool last_call);
   Step accept_next(bool last_call);
+  internal::IoResult accept_one(internal::AcceptedConnection& connection);
   Step enter(internal::AcceptedConnection connection, bool last_call);
   Step handle_error(int error, bool last_call);
   void deliver();

@@ -110,8 +110,8 @@ inline void IOStream::read_input() {
     if (closed()) return;
     if (!input_ready_) [[likely]]
       return update_interest();
-    if (bytes_received_ >= limit && input_ready_ && wants_input()) return read_later();
-  } while (input_ready_ && wants_input());
+    if (bytes_received_ >= limit && wants_input()) return read_later();
+  } while (wants_input());
   if (closed()) return;
   // The event told of the end, too; it does not come again.
   if (input_ready_ && end_reported_ && !wants_input()) return notice_end_while_idle();
