@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/io_loop.h"
 #include "gyre/tests/loop/coroutines/size.h"
+#include "gyre/tests/support/alarm_storm.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/loop_fixture.h"
 
@@ -155,26 +156,6 @@ TEST_P(IOLoopSignals, AStormOfSignalsThatInterruptsPostsLosesNothing) {
   EXPECT_GE(g_posted, 20);
 }
 
-// SIGALRM each 10 us in which the program runs, in the threads that do not block it.
-class AlarmStorm {
- public:
-  AlarmStorm() {
-    struct sigaction action {};
-    action.sa_handler = &handle;
-    ::sigaction(SIGALRM, &action, &previous_);
-    const itimerval often{{0, 10}, {0, 10}};
-    EXPECT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
-  }
-  ~AlarmStorm() {
-    const itimerval never{};
-    ::setitimer(ITIMER_REAL, &never, nullptr);
-    ::sigaction(SIGALRM, &previous_, nullptr);
-  }
-
- private:
-  struct sigaction previous_ {};
-};
-
 TEST_P(IOLoopSignals, OfAHundredThousandThatInterruptPostsNoneIsLostThatReturnedTrue) {
   const int signals = sized(100000);
   g_action = &post_from_signal;
@@ -189,7 +170,7 @@ TEST_P(IOLoopSignals, OfAHundredThousandThatInterruptPostsNoneIsLostThatReturned
   std::atomic<int> plain{0};
   int plain_posted = 0;
   {
-    AlarmStorm storm;
+    const AlarmStorm storm(&handle, std::chrono::microseconds(10));
     // A second of this thread's own time, and a busy machine has many threads.
     for (Patience patience(3 * kDeadline); g_handled < signals && patience.left();) {
       // A queue that grows faster than it is worked off would measure the memory instead.

@@ -2,7 +2,6 @@
 // in here asks which one it is.
 
 #include <signal.h>
-#include <sys/time.h>
 
 #include <atomic>
 #include <chrono>
@@ -13,12 +12,14 @@
 #include "gtest/gtest.h"
 #include "gyre/loop/poller/poller.h"
 #include "gyre/tests/loop/poller/poller_conformance.h"
+#include "gyre/tests/support/alarm_storm.h"
 #include "gyre/tests/support/event.h"
 #include "gyre/tests/support/sockets.h"
 
 namespace gyre::testing {
 namespace {
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using ::testing::ElementsAre;
@@ -31,6 +32,7 @@ constexpr uint32_t WRITE = PollEvents::kWrite;
 
 // The poller that the signal handler wakes.
 std::atomic<Poller*> g_signalled{nullptr};
+void wake_signalled(int) { g_signalled.load(std::memory_order_relaxed)->wake(); }
 
 // ---- Waiting, in real time: it is the kernel's
 
@@ -74,12 +76,7 @@ TEST_P(PollerConformance, ANegativeTimeoutWaitsUntilSomethingComes) {
 
 TEST_P(PollerConformance, SignalsEndAWaitWithoutAnErrorAndLoseNothing) {
   // A storm of EINTR: no error, no event lost, no change lost.
-  struct sigaction action {};
-  action.sa_handler = [](int) {};
-  struct sigaction before {};
-  ASSERT_EQ(::sigaction(SIGALRM, &action, &before), 0);
-  const itimerval storm{{0, 500}, {0, 500}}, calm{};
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  const AlarmStorm storm([](int) {}, microseconds(500));
   FdPair pair = socket_pair();
   for (int i = 0; i < 50; ++i) {
     ASSERT_TRUE(add(pair.a.get(), READ | WRITE, 1).ok());
@@ -90,8 +87,6 @@ TEST_P(PollerConformance, SignalsEndAWaitWithoutAnErrorAndLoseNothing) {
     read_available(pair.a.get());
     ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
   }
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
-  ASSERT_EQ(::sigaction(SIGALRM, &before, nullptr), 0);
 }
 
 // ---- Waking
@@ -166,38 +161,21 @@ TEST_P(PollerConformance, EachWakeUpEndsAWaitForNothingElseOrOneThatMixesWithThe
 }
 
 TEST_P(PollerConformance, ASignalEndsAWaitForNothingElseWithoutAnError) {
-  struct sigaction action {};
-  action.sa_handler = [](int) {};
-  struct sigaction before {};
-  ASSERT_EQ(::sigaction(SIGALRM, &action, &before), 0);
-  const itimerval storm{{0, 500}, {0, 500}}, calm{};
   poller_->wake();
   EXPECT_TRUE(poller_->wait_for_wake(nanoseconds(-1)).woken);
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  const AlarmStorm storm([](int) {}, microseconds(500));
   for (int i = 0; i < 20; ++i) {
     const Poller::WaitResult result = poller_->wait_for_wake(nanoseconds(-1));
     EXPECT_FALSE(result.woken && i > 0) << "a wake-up may be seen twice";
     EXPECT_EQ(result.error, 0);
   }
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
-  ASSERT_EQ(::sigaction(SIGALRM, &before, nullptr), 0);
 }
 
 TEST_P(PollerConformance, ASignalHandlerMayWakeAWaitForNothingElse) {
   // With SA_RESTART, as handlers are mostly set: the kernel goes on with a read(2) by itself.
-  struct sigaction action {};
-  action.sa_flags = SA_RESTART;
-  action.sa_handler = [](int) { g_signalled.load(std::memory_order_relaxed)->wake(); };
-  struct sigaction before {};
-  ASSERT_EQ(::sigaction(SIGALRM, &action, &before), 0);
   g_signalled = poller_.get();
-  for (int i = 0; i < 20; ++i) {
-    const itimerval once{{0, 0}, {0, 500}};
-    ASSERT_EQ(::setitimer(ITIMER_REAL, &once, nullptr), 0);
-    while (!poller_->wait_for_wake(nanoseconds(-1)).woken) {
-    }
-  }
-  ASSERT_EQ(::sigaction(SIGALRM, &before, nullptr), 0);
+  const AlarmStorm storm(&wake_signalled, microseconds(500), SA_RESTART);
+  for (int woken = 0; woken < 20;) woken += poller_->wait_for_wake(nanoseconds(-1)).woken;
 }
 
 TEST_P(PollerConformance, ManyThreadsMayWakeWhileFdsComeAndGo) {
@@ -221,18 +199,17 @@ TEST_P(PollerConformance, ManyThreadsMayWakeWhileFdsComeAndGo) {
 
 TEST_P(PollerConformance, ASignalHandlerMayWake) {
   struct sigaction action {};
-  action.sa_handler = [](int) { g_signalled.load(std::memory_order_relaxed)->wake(); };
+  action.sa_handler = &wake_signalled;
   struct sigaction before {};
   ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
   g_signalled = poller_.get();
   ASSERT_EQ(::raise(SIGUSR1), 0);
   wait(nanoseconds(-1));
   EXPECT_TRUE(woken_);
+  ASSERT_EQ(::sigaction(SIGUSR1, &before, nullptr), 0);
   // And while this thread waits, or is anywhere in the poller.
   FdPair pair = socket_pair();
-  const itimerval storm{{0, 200}, {0, 200}}, calm{};
-  ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &storm, nullptr), 0);
+  const AlarmStorm storm(&wake_signalled, microseconds(200));
   for (int woken = 0; woken < 100;) {
     ASSERT_TRUE(add(pair.a.get(), READ | WRITE, 1).ok());
     ASSERT_TRUE(modify(pair.a.get(), NONE, 1).ok());
@@ -240,10 +217,6 @@ TEST_P(PollerConformance, ASignalHandlerMayWake) {
     woken += woken_;
     ASSERT_TRUE(poller_->remove(pair.a.get()).ok());
   }
-  ASSERT_EQ(::setitimer(ITIMER_REAL, &calm, nullptr), 0);
-  action.sa_handler = SIG_IGN;
-  ASSERT_EQ(::sigaction(SIGALRM, &action, nullptr), 0);
-  ASSERT_EQ(::sigaction(SIGUSR1, &before, nullptr), 0);
 }
 
 }  // namespace
