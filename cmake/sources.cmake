@@ -64,6 +64,7 @@ set(GYRE_SOURCES
     net/stream_context.cc
     net/tcp_client.cc
     net/tcp_server.cc
+    net/tcp_server_stop.cc
     net/udp_ops.cc
     net/udp_send_queue.cc
     net/udp_socket.cc
@@ -148,6 +149,7 @@ set(GYRE_HEADERS
     net/admission.h
     net/after_all.h
     net/byte_buffer.h
+    net/call_on_loop.h
     net/cidr_list.h
     net/connect_operation.h
     net/connect_race.h

@@ -1,15 +1,12 @@
 #include "gyre/net/tcp_server.h"
 
 #include <algorithm>
-#include <future>
 #include <random>
 
 #include "absl/strings/str_format.h"
-#include "gyre/loop/log.h"
-#include "gyre/net/after_all.h"
+#include "gyre/net/call_on_loop.h"
 #include "gyre/net/in_turn.h"
 #include "gyre/net/proxy_gate.h"
-#include "gyre/net/server_drain.h"
 
 namespace gyre {
 namespace {
@@ -18,37 +15,6 @@ using internal::AcceptedConnection;
 using internal::Admission;
 using internal::LoopConnections;
 using internal::Verdict;
-
-// How often who waits for a loop looks whether it still runs: one that was stopped never answers.
-constexpr std::chrono::milliseconds kLook(10);
-
-// Runs f on the loop, which another thread runs, and waits for its result.
-template <class F>
-absl::Status call_on(IOLoop& loop, F f) {
-  GYRE_CHECK(!loop.in_loop_thread(),
-             "TCPServer::listen on a thread of its own loop \"%s\": it would wait for itself",
-             loop.name());
-  // Told when the callback is destroyed: after it ran, or unrun by a loop that closes.
-  struct Answer {
-    absl::Status status;
-    std::promise<absl::Status> promise = {};
-    ~Answer() { promise.set_value(std::move(status)); }
-  };
-  auto answer = std::make_shared<Answer>();
-  answer->status =
-      absl::FailedPreconditionError(absl::StrFormat("loop \"%s\" is closed", loop.name()));
-  std::future<absl::Status> done = answer->promise.get_future();
-  if (!loop.add_callback([f = std::move(f), answer]() mutable { answer->status = f(); })) {
-    return answer->status;
-  }
-  answer.reset();
-  while (done.wait_for(kLook) != std::future_status::ready) {
-    if (!loop.running())
-      return absl::FailedPreconditionError(
-          absl::StrFormat("loop \"%s\" does not run", loop.name()));
-  }
-  return done.get();
-}
 
 uint64_t random_seed() {
   std::random_device device;
@@ -203,13 +169,14 @@ absl::Status TCPServer::add_acceptor(IOLoop& loop, std::shared_ptr<ListenSocket>
                                      std::vector<Listening>& listening) {
   auto holder = std::make_shared<std::unique_ptr<Acceptor>>();
   listening.push_back({&loop, holder});
-  return call_on(loop, [&loop, holder, socket = std::move(socket), sink = std::move(sink),
-                        options = std::move(options)]() mutable {
-    absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
-        Acceptor::create(loop, std::move(socket), std::move(sink), std::move(options));
-    if (acceptor.ok()) *holder = *std::move(acceptor);
-    return acceptor.status();
-  });
+  return internal::call_on_loop(
+      loop, [&loop, holder, socket = std::move(socket), sink = std::move(sink),
+             options = std::move(options)]() mutable {
+        absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+            Acceptor::create(loop, std::move(socket), std::move(sink), std::move(options));
+        if (acceptor.ok()) *holder = *std::move(acceptor);
+        return acceptor.status();
+      });
 }
 
 Acceptor::Options TCPServer::acceptor_options(size_t counters) const {
@@ -290,111 +257,6 @@ absl::Status TCPServer::accept_in_loops(ListenSocket first, std::vector<Listenin
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
-}
-
-// ---- The end
-
-bool TCPServer::on_own_thread() const {
-  for (const std::shared_ptr<LoopConnections>& loop : loops_) {
-    if (loop->loop().in_loop_thread()) return true;
-  }
-  internal::MutexLock lock(mutex_);
-  return accept_thread_ != nullptr && accept_thread_->loop().in_loop_thread();
-}
-
-// `then` follows when all have stopped. Off the own threads it does not wait for loops that do not
-// run: these may be used from here.
-void TCPServer::stop_acceptors(const std::vector<Listening>& listening, Callback then) const {
-  const bool may_use_others = !on_own_thread();
-  auto after_all = std::make_shared<internal::AfterAll>(std::move(then));
-  for (const Listening& entry : listening) {
-    if (may_use_others && !entry.loop->running()) {
-      entry.acceptor->reset();
-      continue;
-    }
-    entry.loop->add_callback([acceptor = entry.acceptor, after_all] {
-      if (*acceptor != nullptr) (*acceptor)->stop();
-      acceptor->reset();
-    });
-  }
-}
-
-// In turn: what another call is stopping may still accept, and `then` has to see that.
-void TCPServer::stop_listening_then(Callback then) {
-  std::vector<Listening> listening;
-  uint64_t turn;
-  {
-    internal::MutexLock lock(mutex_);
-    listening = std::exchange(listening_, {});
-    turn = stops_->take();
-  }
-  stop_acceptors(listening, [stops = stops_, turn, then = std::move(then)]() mutable {
-    stops->ready(turn, std::move(then));
-  });
-}
-
-bool TCPServer::some_loop_runs() const {
-  {
-    internal::MutexLock lock(mutex_);
-    if (accept_thread_ != nullptr) return true;
-  }
-  return std::any_of(loops_.begin(), loops_.end(),
-                     [](const auto& loop) { return loop->loop().running(); });
-}
-
-void TCPServer::stop_listening() {
-  auto stopped = std::make_shared<std::promise<void>>();
-  std::future<void> done = stopped->get_future();
-  stop_listening_then([stopped] { stopped->set_value(); });
-  if (on_own_thread()) return;
-  while (done.wait_for(kLook) != std::future_status::ready) {
-    if (!some_loop_runs()) return;  // stopped meanwhile, a loop never comes to it
-  }
-}
-
-std::shared_ptr<internal::DrainProgress> TCPServer::begin_drain(
-    IOLoop::TimePoint deadline, absl::AnyInvocable<void(DrainReport)> done) {
-  std::vector<std::string> names;
-  for (const std::shared_ptr<LoopConnections>& loop : loops_) names.push_back(loop->loop().name());
-  auto progress = std::make_shared<internal::DrainProgress>(std::move(names));
-  std::vector<internal::DrainedLoop> loops(loops_.begin(), loops_.end());
-  stop_listening_then(
-      [loops = std::move(loops), deadline, progress, done = std::move(done)]() mutable {
-        internal::drain_loops(loops, deadline, progress, std::move(done));
-      });
-  return progress;
-}
-
-void TCPServer::wait_for(const internal::DrainProgress& progress,
-                         IOLoop::TimePoint deadline) const {
-  constexpr std::chrono::seconds kGrace(1);
-  while (!progress.wait_for(kLook)) {
-    // The connections of a loop that does not run any more end when it is closed.
-    const auto running = std::count_if(loops_.begin(), loops_.end(),
-                                       [](const auto& loop) { return loop->loop().running(); });
-    if (running == 0) return;
-    const bool late = time() > internal::saturating_add(deadline, kGrace);
-    if (late && static_cast<size_t>(running) < loops_.size()) return;
-  }
-}
-
-DrainReport TCPServer::drain(IOLoop::Duration deadline) {
-  const auto end = internal::saturating_add(time(), deadline);
-  const std::shared_ptr<internal::DrainProgress> progress = begin_drain(end, [](DrainReport) {});
-  if (!on_own_thread()) wait_for(*progress, end);
-  return progress->report();
-}
-
-DrainReport TCPServer::close_now() { return drain(IOLoop::Duration::zero()); }
-
-Future<DrainReport> TCPServer::drain_async(IOLoop::Duration deadline) {
-  Promise<DrainReport> promise;
-  Future<DrainReport> future = promise.get_future();
-  begin_drain(internal::saturating_add(time(), deadline),
-              [promise = std::move(promise)](DrainReport report) mutable {
-                promise.set_value(std::move(report));
-              });
-  return future;
 }
 
 // ---- What it has done

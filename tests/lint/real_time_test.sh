@@ -19,7 +19,7 @@ real() { allowed[$1]=$2 reasons[$1]=$3; }
 
 real tests/support/event.h 3 "how long a test waits for other threads before it fails"
 real tests/support/loop_fixture.cc 1 "where a test's choice of its time is carried out"
-real tests/support/kqueue_shim/kqueue_shim.cc 2 "a double of a kernel: the timeout of kevent(2)"
+real tests/support/kqueue_shim/kernel_queue.cc 2 "a double of a kernel: the timeout of kevent(2)"
 real tests/testing/loop_fixture_test.cc 1 "the kit's own promise of real time on a real backend"
 
 # The kernel's wait is what is tested.

@@ -1,8 +1,7 @@
-// LoopThread and LoopPool, on every backend.
+// LoopPool, on every backend.
 
 #include "gyre/threading/loop_pool.h"
 
-#include <pthread.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -27,8 +26,8 @@
 #include "gyre/tests/support/loop_fixture.h"
 #include "gyre/tests/support/on_destroy.h"
 #include "gyre/tests/support/sockets.h"
+#include "gyre/tests/threading/thread_name.h"
 #include "gyre/threading/cpu_affinity.h"
-#include "gyre/threading/loop_thread.h"
 
 namespace gyre::testing {
 namespace {
@@ -38,12 +37,6 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
-
-std::string thread_name() {
-  char name[64] = "";
-  ::pthread_getname_np(::pthread_self(), name, sizeof(name));
-  return name;
-}
 
 class Threading : public ::testing::TestWithParam<Backend> {
  protected:
@@ -56,103 +49,10 @@ class Threading : public ::testing::TestWithParam<Backend> {
     EXPECT_TRUE(pool.ok()) << pool.status();
     return pool.ok() ? std::move(*pool) : nullptr;
   }
-  std::unique_ptr<LoopThread> make_thread(std::string name = "one") {
-    LoopThreadOptions options;
-    options.name = std::move(name);
-    options.backend = GetParam();
-    absl::StatusOr<std::unique_ptr<LoopThread>> thread = LoopThread::create(std::move(options));
-    EXPECT_TRUE(thread.ok()) << thread.status();
-    return thread.ok() ? std::move(*thread) : nullptr;
-  }
 
   LogCapture log_;
 };
 GYRE_FOR_EACH_BACKEND(Threading);
-
-// ---- LoopThread
-
-TEST_P(Threading, ALoopThreadRunsItsLoopOnReturn) {
-  std::unique_ptr<LoopThread> thread = make_thread("worker");
-  EXPECT_TRUE(thread->loop().running());
-  EXPECT_FALSE(thread->loop().in_loop_thread());
-  EXPECT_EQ(thread->loop().name(), "worker");
-  EXPECT_EQ(thread->loop().backend(), GetParam());
-  std::string name;
-  IOLoop* current = nullptr;
-  Event ran;
-  EXPECT_TRUE(thread->loop().add_callback([&] {
-    name = thread_name();
-    current = IOLoop::current(false);
-    ran.set();
-  }));
-  ASSERT_TRUE(ran.wait());
-  EXPECT_EQ(name, "worker");
-  EXPECT_EQ(current, &thread->loop());
-  EXPECT_EQ(IOLoop::current(false), nullptr) << "the creating thread's current loop is not touched";
-}
-
-TEST_P(Threading, ALoopThreadMayBeStoppedAndJoinedTwice) {
-  std::unique_ptr<LoopThread> thread = make_thread();
-  thread->stop();
-  thread->stop();
-  thread->join();
-  thread->join();
-  EXPECT_FALSE(thread->loop().running());
-  thread->stop();
-}
-
-TEST_P(Threading, ALoopThreadMayBeStoppedInItsOwnThread) {
-  std::unique_ptr<LoopThread> thread = make_thread();
-  thread->loop().add_callback([&] { thread->stop(); });
-  thread->join();
-  EXPECT_FALSE(thread->loop().running());
-}
-
-TEST_P(Threading, ALoopThreadWhoseLoopIsStoppedByItselfSaysSo) {
-  log_.expect(LogLevel::kWarning, "loop thread lonely ended");
-  std::unique_ptr<LoopThread> thread = make_thread("lonely");
-  thread->loop().stop();
-  thread->join();
-}
-
-TEST_P(Threading, ADestroyedLoopThreadDestroysWhatIsQueuedUnrun) {
-  std::atomic<int> destroyed{0};
-  Event blocked, go_on;
-  {
-    std::unique_ptr<LoopThread> thread = make_thread();
-    thread->loop().add_callback([&, t = thread.get()] {
-      blocked.set();
-      EXPECT_TRUE(go_on.wait());
-      t->stop();
-      t->loop().add_callback(
-          [n = OnDestroy([&] { ++destroyed; })] { ADD_FAILURE() << "ran after stop"; });
-      t->loop().call_later(hours(1), [n = OnDestroy([&] { ++destroyed; })] {});
-    });
-    ASSERT_TRUE(blocked.wait());
-    go_on.set();
-  }
-  EXPECT_EQ(destroyed, 2);
-}
-
-TEST_P(Threading, ALoopThreadBoundToACpuRunsThere) {
-  const std::vector<int> cpus = affinity_mask();
-  if (cpus.empty()) GTEST_SKIP() << "threads cannot be bound on this platform";
-  LoopThreadOptions options;
-  options.backend = GetParam();
-  options.cpu = cpus.back();
-  auto thread = LoopThread::create(options);
-  ASSERT_TRUE(thread.ok()) << thread.status();
-  std::vector<int> bound;
-  Event ran;
-  (*thread)->loop().add_callback([&] {
-    bound = affinity_mask();
-    ran.set();
-  });
-  ASSERT_TRUE(ran.wait());
-  EXPECT_THAT(bound, ElementsAre(cpus.back()));
-  options.cpu = -1;
-  EXPECT_EQ(LoopThread::create(options).status().code(), StatusCode::kInvalidArgument);
-}
 
 // ---- LoopPool: create
 
@@ -469,17 +369,6 @@ TEST_F(ThreadingDeathTest, APoolThatIsJoinedByItsOwnThread) {
         static_cast<void>(never.wait());
       },
       "pool.*callback of loop \"gyre-0\"");
-}
-
-TEST_F(ThreadingDeathTest, ALoopThreadThatJoinsItself) {
-  EXPECT_DEATH(
-      {
-        auto thread = LoopThread::create().value();
-        Event never;
-        thread->loop().add_callback([&] { thread->join(); });
-        static_cast<void>(never.wait());
-      },
-      "loop \"gyre\" joins itself");
 }
 
 TEST_F(ThreadingDeathTest, ALoopBehindTheEndOfThePool) {
