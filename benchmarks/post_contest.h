@@ -102,9 +102,10 @@ class PostRound {
  private:
   const int producers_;
   const int posts_;
-  Sink sink_;
   std::unique_ptr<Loop> loop_ = std::make_unique<Loop>();
   std::thread consumer_;
+  // On a line of its own: each callback writes it, and the producers read what is above.
+  alignas(64) Sink sink_;
 };
 
 // Two loops in threads of their own; a callback on one posts a callback to the other.
