@@ -40,6 +40,7 @@ set(GYRE_SOURCES
     net/connection_opener.cc
     net/connection_pool.cc
     net/drain_report.cc
+    net/handshakes.cc
     net/in_turn.cc
     net/io_stream.cc
     net/io_stream_close.cc
@@ -158,6 +159,7 @@ set(GYRE_HEADERS
     net/connection_pool.h
     net/crc32c.h
     net/drain_report.h
+    net/handshakes.h
     net/in_turn.h
     net/io_result.h
     net/io_stream.h

@@ -127,14 +127,23 @@ void Acceptor::unwatch() {
 
 void Acceptor::socket_ready() { accept_batch(/*last_call=*/false); }
 
-void Acceptor::stop() {
-  if (socket_ == nullptr) return;
-  loop_.remove_timeout(retry_);
+bool Acceptor::last_call() {
+  if (socket_ == nullptr) return true;
+  loop_.remove_timeout(std::exchange(retry_, {}));
+  paused_ = false;
   unwatch();
-  socket_->refuse_new();
+  // Without a filter others come in anyway.
+  if (!handshakes_.has_value() && socket_->refuse_new()) handshakes_.emplace(socket_->address());
+  // Asked before the queue is emptied: those that end in between are in there.
+  const bool complete = !handshakes_.has_value() || !handshakes_->under_way();
   for (size_t taken = 0; taken < kMaxLastCall && accept_batch(/*last_call=*/true);) {
     taken += options_.max_batch;
   }
+  return complete;
+}
+
+void Acceptor::stop() {
+  last_call();
   socket_.reset();
 }
 

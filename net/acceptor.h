@@ -15,6 +15,7 @@
 #include "gyre/net/accept_metrics.h"
 #include "gyre/net/accepted_connection.h"
 #include "gyre/net/admission.h"
+#include "gyre/net/handshakes.h"
 #include "gyre/net/io_result.h"
 #include "gyre/net/listen_socket.h"
 
@@ -28,7 +29,7 @@ namespace gyre {
 //       |  +----------------------------------------------------+
 //       +--a limit says kWait; one connection is held-----> waiting --a connection ended, or the
 //       |                                                             rate allows one
-//       +--stop(): what is in the kernel's queue is accepted--> stopped
+//       +--last_call(): what is in the kernel's queue is accepted--> ending --stop()--> stopped
 class Acceptor {
  public:
   // Takes the batch: what it leaves in there is closed. It must not destroy the acceptor.
@@ -70,9 +71,13 @@ class Acceptor {
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
-  // Accepts what is in the kernel's queue, hands it to the sink, and gives the socket up. No
-  // connection is added to the queue meanwhile where the kernel can be told so (see
-  // ListenSocket::refuse_new). Idempotent.
+  // Accepts what is in the kernel's queue and hands it to the sink; from now on nothing else is
+  // accepted, and where the kernel can be told so (see ListenSocket::refuse_new) nobody new is added
+  // to the queue. False: the handshakes of some who asked before are still under way, and are in the
+  // queue when it is called again, a round trip later. A client that says nothing more makes it
+  // false for as long as the kernel waits for one, a minute.
+  bool last_call();
+  // last_call(), and gives the socket up. Idempotent.
   void stop();
 
   static constexpr size_t kMaxBatch = 64;
@@ -107,6 +112,7 @@ class Acceptor {
   Watch* watch_ = nullptr;  // while the socket is watched; the loop's
   std::vector<internal::AcceptedConnection> batch_;
   std::optional<internal::AcceptedConnection> held_;  // waits for a place, in front of the queue
+  std::optional<internal::Handshakes> handshakes_;    // at the first last_call()
   bool paused_ = false;
   bool place_awaited_ = false;  // a limit's signal will call
   bool end_awaited_ = false;    // and that of a connection that has ended

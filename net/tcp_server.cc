@@ -154,7 +154,7 @@ absl::Status TCPServer::accept_on(std::vector<ListenSocket> sockets) {
     if (!status.ok()) break;
   }
   if (!status.ok()) {
-    stop_acceptors(listening, [] {});
+    stop_acceptors(listening, time(), [] {});
     return status;
   }
   internal::MutexLock lock(mutex_);

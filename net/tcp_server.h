@@ -119,7 +119,9 @@ class TCPServer {
   // and the report has `finished` false. drain_async() is for there.
 
   // Accepts who is in the kernel's queues, and closes the sockets; open connections go on. Where
-  // the kernel can be told to add nobody meanwhile (Linux) no connection is reset by it.
+  // the kernel can be told to add nobody meanwhile (Linux) no connection is reset by it: handshakes
+  // that had begun are waited for, which is a round trip, and 250 ms at most for clients that have
+  // gone silent.
   void stop_listening();
 
   // stop_listening(), then closes each connection as soon as it is idle (IOStream::idle): at once,
@@ -211,8 +213,9 @@ class TCPServer {
 
   std::string accept_thread_name() const { return options_.name + "-accept"; }
   bool on_own_thread() const;
-  void stop_acceptors(const std::vector<Listening>& listening, Callback then) const;
-  void stop_listening_then(Callback then);
+  void stop_acceptors(const std::vector<Listening>& listening, IOLoop::TimePoint deadline,
+                      Callback then) const;
+  void stop_listening_then(IOLoop::TimePoint deadline, Callback then);
   bool some_loop_runs() const;
   // What the deadlines go by: the clock of the pool's loops.
   IOLoop::TimePoint time() const { return pool_.loop(0).time(); }
