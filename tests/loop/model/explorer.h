@@ -61,7 +61,7 @@ struct Result {
 // Everything that the threads of a program may do under a memory model: every interleaving of their
 // operations, and every value that a load may give. Depth first; a state that was seen before is
 // not explored again. Seen is what has the same 64-bit hash, so one of N states is missed with a
-// probability of N^2 / 2^65: one in a million for six million.
+// probability of N^2 / 2^65: one in 80,000 for 20 million.
 //
 // Ends at the first failure: one that the program or the memory model reports, a thread that is
 // blocked for ever anywhere but in its wait, or one that spins for ever.
