@@ -4,6 +4,8 @@
 #include <atomic>
 #include <utility>
 
+#include "gyre/loop/cpu_hints.h"
+
 namespace gyre::internal {
 
 uint64_t first_timer_sequence() {
@@ -35,11 +37,11 @@ void TimerQueue::give_slot(uint32_t index) {
   free_slot_ = index;
 }
 
-TimerId TimerQueue::insert(SteadyTime deadline, uint32_t index) {
+TimerId TimerQueue::insert(SteadyTime deadline, uint32_t index, bool trivial) {
   const uint64_t sequence = next_sequence_++;
   sequences_[index] = sequence;
   ++in_heap_;
-  const Entry entry{deadline, index};
+  const Entry entry{deadline, index, trivial};
   if (positions_[index] == kNotInHeap) {
     heap_.emplace_back();
     sift_up(heap_.size() - 1, entry);
@@ -51,6 +53,7 @@ TimerId TimerQueue::insert(SteadyTime deadline, uint32_t index) {
 
 bool TimerQueue::cancel(TimerId id) {
   if (id.sequence == 0 || id.slot >= sequences_.size()) return false;
+  prefetch_for_writing(slot(id.slot).storage);
   if (sequences_[id.slot] != id.sequence) return false;
   // Consistent before the destructor, which is user code and may use the queue.
   sequences_[id.slot] = 0;
@@ -61,11 +64,13 @@ bool TimerQueue::cancel(TimerId id) {
   }
   drop_vacated();
   --in_heap_;
-  if (positions_[id.slot] == 0) {
+  const uint32_t position = positions_[id.slot];
+  const bool trivial = heap_[position].trivial;
+  if (position == 0) {
     remove_at(0);
     positions_[id.slot] = kNotInHeap;
   }
-  slot(id.slot).node()->destroy();
+  if (!trivial) slot(id.slot).node()->destroy();
   leave_slot(id.slot);
   return true;
 }

@@ -61,7 +61,7 @@ class TimerQueue {
     ::new (slot(index).storage)
         Node(site, CallbackNode::Origin::kHeap, std::forward<F>(f), std::forward<A>(a)...);
     guard.queue = nullptr;
-    return insert(deadline, index);
+    return insert(deadline, index, std::is_trivially_destructible_v<decltype(Node::callable)>);
   }
 
   // Destroys the callable. False: it fired, was cancelled, or the id names nothing.
@@ -132,6 +132,8 @@ class TimerQueue {
   struct Entry {
     SteadyTime deadline;
     uint32_t slot;
+    // The callable has no destructor: a cancel does not look at it, nor wait for its memory.
+    bool trivial;
   };
 
   struct Slot {
@@ -153,7 +155,7 @@ class TimerQueue {
   }
   uint32_t take_slot();
   void give_slot(uint32_t index);
-  TimerId insert(SteadyTime deadline, uint32_t index);
+  TimerId insert(SteadyTime deadline, uint32_t index, bool trivial);
   void place(size_t position, const Entry& entry) {
     heap_[position] = entry;
     positions_[entry.slot] = static_cast<uint32_t>(position);
