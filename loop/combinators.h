@@ -69,6 +69,9 @@ class TaskGroup {
     if (!shared_->starting) shared_->resume_parent();
   }
 
+  // The parent waits no longer: nothing resumes it.
+  void release_parent() { shared_->needed = 0; }
+
   // No task runs after this.
   void end() {
     shared_->needed = 0;
@@ -147,6 +150,13 @@ class GroupAwaiter {
   bool await_suspend(std::coroutine_handle<P> coroutine) {
     const std::shared_ptr<TaskRoot> root = coroutine.promise().root->shared_from_this();
     if (group_.start(root, root->suspend(coroutine), needed_)) return false;
+    // By one of the tasks, or before. The parent goes on by itself, and may be with another loop when
+    // a post to this one would come to it.
+    if (token_.cancelled()) {
+      status_ = absl::CancelledError("cancelled");
+      group_.release_parent();
+      return false;
+    }
     if (limit_.has_value()) {
       loop_ = &root->loop();
       timeout_ = loop_->call_later(*limit_, [this] {
@@ -158,7 +168,7 @@ class GroupAwaiter {
       status_ = absl::CancelledError("cancelled");
       group_.interrupt();
     });
-    return status_.ok();
+    return true;
   }
   absl::Status await_resume() {
     disarm();

@@ -197,8 +197,7 @@ TEST_P(CombinatorsAcrossLoops, CloseDestroysChildrenThatAreElsewhere) {
 }
 
 TEST_P(CombinatorsAcrossLoops, WhoWasCancelledAtOnceMayGoOnInAnotherLoop) {
-  // The resumption that the cancel posted is late by then: it may not touch the chain, which
-  // another thread runs.
+  // Nothing may be on its way to resume it: another thread runs the chain by then.
   run_task([&]() -> Task<> {
     for (int i = 0; i < 200; ++i) {
       CancellationSource source;
