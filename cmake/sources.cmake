@@ -47,6 +47,7 @@ set(GYRE_SOURCES
     net/io_stream_connect.cc
     net/io_stream_describe.cc
     net/io_stream_idle.cc
+    net/io_stream_output.cc
     net/io_stream_read.cc
     net/io_stream_timeouts.cc
     net/io_stream_write.cc

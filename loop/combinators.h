@@ -62,11 +62,11 @@ class TaskGroup {
     return shared_->needed == 0;
   }
 
-  // Resumes the parent now, whatever has ended.
+  // Resumes the parent, which is suspended, now, whatever has ended.
   void interrupt() {
     if (shared_->needed == 0) return;
     shared_->needed = 0;
-    if (!shared_->starting) shared_->resume_parent();
+    shared_->resume_parent();
   }
 
   // The parent waits no longer: nothing resumes it.
@@ -150,8 +150,8 @@ class GroupAwaiter {
   bool await_suspend(std::coroutine_handle<P> coroutine) {
     const std::shared_ptr<TaskRoot> root = coroutine.promise().root->shared_from_this();
     if (group_.start(root, root->suspend(coroutine), needed_)) return false;
-    // By one of the tasks, or before. The parent goes on by itself, and may be with another loop when
-    // a post to this one would come to it.
+    // By one of the tasks, or before. The parent goes on by itself, and may be with another loop
+    // when a post to this one would come to it.
     if (token_.cancelled()) {
       status_ = absl::CancelledError("cancelled");
       group_.release_parent();

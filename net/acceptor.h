@@ -72,10 +72,10 @@ class Acceptor {
   Acceptor& operator=(const Acceptor&) = delete;
 
   // Accepts what is in the kernel's queue and hands it to the sink; from now on nothing else is
-  // accepted, and where the kernel can be told so (see ListenSocket::refuse_new) nobody new is added
-  // to the queue. False: the handshakes of some who asked before are still under way, and are in the
-  // queue when it is called again, a round trip later. A client that says nothing more makes it
-  // false for as long as the kernel waits for one, a minute.
+  // accepted, and where the kernel can be told so (see ListenSocket::refuse_new) nobody new is
+  // added to the queue. False: the handshakes of some who asked before are still under way, and are
+  // in the queue when it is called again, a round trip later. A client that says nothing more makes
+  // it false for as long as the kernel waits for one, a minute.
   bool last_call();
   // last_call(), and gives the socket up. Idempotent.
   void stop();

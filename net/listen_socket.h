@@ -65,9 +65,9 @@ class ListenSocket {
 
   // From now on nobody is added to the queue of those who wait to be accepted: who asks, asks again
   // a second later, and finds the socket closed, or another one in its place. Handshakes that have
-  // begun go on. So the queue can be emptied, and the close resets nobody. Linux, by a filter. False, and nothing has changed: on
-  // another system, in a sandbox that forbids it, or on an adopted socket, whose copies would refuse
-  // them, too.
+  // begun go on. So the queue can be emptied, and the close resets nobody. Linux, by a filter.
+  // False, and nothing has changed: on another system, in a sandbox that forbids it, or on an
+  // adopted socket, whose copies would refuse them, too.
   bool refuse_new();
 
  private:
